@@ -302,13 +302,8 @@ fn of_test_samples(
         let codes = codes(encoder, reconstructor, batches, collective, progress)?;
         let texts = texts::reconstructions(reconstructor, test, device, collective, protocol, stages)?;
         let discrete = run.model.info().latent.code_count();
-        // The distance of one-hot rows says the same in a unit that means nothing, as does the variance of the
-        // numbers of codes.
-        let told = |metric: &Metric| match metric.name.as_str() {
-            "reconstruction_rms" => texts.is_none(),
-            "active_units" => discrete.is_none(),
-            _ => true,
-        };
+        // The variance of the numbers of codes means nothing.
+        let told = |metric: &Metric| discrete.is_none() || metric.name != "active_units";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
         if let Some(count) = discrete {

@@ -4,7 +4,7 @@ use waxwork_core::collective::Collective;
 use waxwork_core::sharing::share;
 use waxwork_core::{Device, Kind, Reconstruct};
 use waxwork_data::Split;
-use waxwork_data::text::{from_rows, tokens};
+use waxwork_data::text::{from_tensor, tokens};
 use waxwork_eval::judging::Stages;
 use waxwork_eval::{Metric, Protocol, evaluation_batch, evaluation_batches};
 
@@ -29,7 +29,7 @@ pub fn reconstructions(
         let batch = evaluation_batch(test, number, device)?;
         let (mut right, mut all) = (0, 0);
         let made = reconstructor.reconstruct(&batch.inputs, &batch.condition)?;
-        let [real, made] = [&batch.inputs, &made].map(|rows| from_rows(kind, rows));
+        let [real, made] = [&batch.inputs, &made].map(|texts| from_tensor(kind, texts));
         for (real, made) in tokens(&real?, length).iter().zip(&tokens(&made?, length)) {
             // Past the last token both have nothing, which is the end.
             let places = length.min(real.len() + 1);

@@ -124,6 +124,16 @@ fn batch(sequences: &[Vec<u32>], dtype: DType) -> Batch {
     }
 }
 
+/// The same batch with token numbers, as a batch of the data has them.
+fn numbered(sequences: &[Vec<u32>]) -> Batch {
+    let mut numbers = vec![0u32; sequences.len() * LENGTH];
+    for (numbers, sequence) in numbers.chunks_exact_mut(LENGTH).zip(sequences) {
+        numbers[..sequence.len()].copy_from_slice(sequence);
+    }
+    let inputs = Tensor::from_vec(numbers, (sequences.len(), LENGTH), &Device::Cpu).unwrap();
+    Batch { inputs, ..batch(sequences, DType::F32) }
+}
+
 /// Sequences of every kind of length: empty, short, and too long for an end.
 fn mixed() -> Vec<Vec<u32>> {
     vec![vec![1, 2], vec![3], vec![2, 2, 1, 3, 1], vec![], vec![1, 3, 3, 2], vec![2, 1, 1]]
@@ -160,6 +170,47 @@ fn bits_do_not_depend_on_threads() {
 fn other_devices_compute_the_same() {
     for config in ALL {
         check_other_devices(|| trained(config), config);
+    }
+}
+
+/// Steps are the same to the bit, and so are codes, reconstructions and likelihoods.
+#[test]
+fn token_numbers_and_one_hot_rows_are_the_same_texts() {
+    let (rows, numbers) = (batch(&mixed(), DType::F32), numbered(&mixed()));
+    for config in ALL {
+        let of = |batch: &Batch| steps::trained(model(config, DType::F32).as_ref(), batch);
+        assert!(of(&rows) == of(&numbers), "{config}");
+    }
+    let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let model = model(CVAE, DType::F32);
+    let of = |batch: &Batch| {
+        let (inputs, condition) = (&batch.inputs, &batch.condition);
+        let mean = model.encoder().unwrap().encode(inputs, condition).unwrap().mean;
+        let made = model.reconstructor().unwrap().reconstruct(inputs, condition).unwrap();
+        let stream = Stream::new(0, "iw", 0);
+        let density = model.density().unwrap().log_likelihood(batch, 3, &stream).unwrap();
+        [mean, made, density].map(flat)
+    };
+    assert_eq!(of(&rows), of(&numbers));
+    let outside = Tensor::new(&[[1u32, VOCABULARY as u32, 0, 0, 0]], &Device::Cpu).unwrap();
+    let class = Condition::classes(&[0]).unwrap();
+    assert!(model.encoder().unwrap().encode(&outside, &class).is_err());
+}
+
+/// Texts of other lengths in a batch do not change a single bit of a text's bound.
+#[test]
+fn a_text_has_the_bound_that_it_has_alone() {
+    for config in [CVAE, GRU, VAE] {
+        let model = model(config, DType::F32);
+        let of = |batch: &Batch| {
+            let elbo = model.bound().unwrap().elbo(batch, &Stream::new(0, "elbo", 0)).unwrap();
+            [elbo.reconstruction, elbo.kl].map(|terms| terms.to_vec1::<f32>().unwrap())
+        };
+        let [reconstruction, kl] = of(&numbered(&mixed()));
+        for (place, text) in mixed().into_iter().enumerate() {
+            let alone = Batch { lengths: None, indices: vec![place as u64], ..numbered(&[text]) };
+            assert_eq!(of(&alone), [vec![reconstruction[place]], vec![kl[place]]], "{config} {place}");
+        }
     }
 }
 

@@ -32,7 +32,8 @@ def text_discriminator(length, vocabulary, channels, blocks):
 
 
 class TextVae(nn.Module):
-    """An LSTM as encoder and another as decoder, which gets the latent at every step. Padding is left out of the last layer."""
+    """An LSTM as encoder and another as decoder, which gets the latent at every step. Both compute padding, as in most programs.
+    The last layer does not."""
 
     def __init__(self, latent, vocabulary, embedding, hidden, word_dropout, dropout, free_bits):
         super().__init__()

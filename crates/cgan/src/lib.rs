@@ -109,7 +109,7 @@ impl Trainable for Cgan {
         let latents = self.players.latents(batch.len(), ctx)?;
         let outputs = generator.outputs(&latents, labels, ctx.train())?;
         let generated = generator.finish(&outputs, &latents)?;
-        let real = head.to_network(&batch.inputs)?;
+        let real = head.to_network(&batch.inputs, params.dtype())?;
         let generated = self.players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
         let real = self.players.augment(&real, &ctx.stream("augment/real"), &rows)?;
 

@@ -114,7 +114,5 @@ fn whole(lines: impl Iterator<Item = String>) -> String {
 
 /// Token numbers `(N, length)`, u32.
 fn numbers(bytes: &[u8], length: usize) -> Result<Tensor, Failure> {
-    let tokens: Vec<u32> =
-        bytes.as_chunks::<2>().0.iter().map(|number| u32::from(u16::from_le_bytes(*number))).collect();
-    Ok(Tensor::from_vec(tokens, ((), length), &Device::Cpu)?)
+    Ok(Tensor::from_vec(text::numbers(bytes), ((), length), &Device::Cpu)?)
 }

@@ -455,7 +455,7 @@ impl Split {
         };
         let values = match &self.sight {
             Some(sight) => HostValues::Ready(self.view.seen(sight, &bytes, &indices)),
-            None => self.view.values(&self.kind, bytes, device),
+            None => self.view.values(bytes, device),
         };
         let indices = indices.into_iter().map(u64::from).collect();
         HostBatch { kind: self.kind.clone(), view: self.view.clone(), values, lengths, condition, indices }

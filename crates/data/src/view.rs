@@ -30,9 +30,9 @@ pub enum View {
     Waveform,
     /// A spectrogram, as an image of a sound.
     Spectrogram(Spectrogram),
-    /// The tokens of a text, one-hot, if only their numbers are known.
+    /// The tokens of a text, if only their numbers are known.
     Tokens,
-    /// The tokens of a text, one-hot, with their vocabulary.
+    /// The tokens of a text, with their vocabulary.
     Text(Vocabulary),
 }
 
@@ -54,6 +54,9 @@ pub(crate) enum HostValues {
     /// Bytes 0 to 255 that stand for [0, 1]. The transfer to a device is a quarter of the size, and the
     /// device divides.
     Bytes(Vec<u8>),
+    /// Token numbers of texts. One-hot rows of them would be as many times as large as the vocabulary, and most
+    /// networks need none.
+    Tokens(Vec<u32>),
 }
 
 impl View {
@@ -168,12 +171,13 @@ impl View {
         }
     }
 
-    /// The texts that a network's output `(N, length, vocabulary)` stands for, as people read them.
+    /// Texts as people read them: those that a network's output `(N, length, vocabulary)` stands for, or token
+    /// numbers `(N, length)` u32.
     ///
     /// # Errors
-    /// [`Error::Config`] if `kind` is not a kind of text or the output has another shape; [`Error::Tensor`].
-    pub fn lines(&self, kind: &Kind, output: &Tensor) -> Result<Vec<String>> {
-        let bytes = text::from_rows(kind, output)?;
+    /// [`Error::Config`] if `kind` is not a kind of text or the texts have another shape; [`Error::Tensor`].
+    pub fn lines(&self, kind: &Kind, texts: &Tensor) -> Result<Vec<String>> {
+        let bytes = text::from_tensor(kind, texts)?;
         let length = kind.bytes() / 2;
         Ok(text::tokens(&bytes, length).iter().map(|tokens| self.line(tokens)).collect())
     }
@@ -219,11 +223,8 @@ impl View {
         Ok(pairs.map(|(real, made)| plan.convergence(real, made)).collect())
     }
 
-    /// The values of samples of `kind` at rest, one after the other, ready for `device`.
-    pub(crate) fn values(&self, kind: &Kind, bytes: Vec<u8>, device: &Device) -> HostValues {
-        if let Kind::Text { vocabulary, .. } = *kind {
-            return HostValues::Ready(text::one_hot(&bytes, vocabulary));
-        }
+    /// The values of samples at rest, one after the other, ready for `device`.
+    pub(crate) fn values(&self, bytes: Vec<u8>, device: &Device) -> HostValues {
         match self {
             Self::Pixels if runs_on_cpu_kernels(device) => {
                 HostValues::Ready(bytes.into_iter().map(unit_interval).collect())
@@ -233,7 +234,8 @@ impl View {
             Self::Waveform | Self::Spectrogram(_) => {
                 HostValues::Ready(waveform(&bytes).into_iter().map(|value| value as f32).collect())
             }
-            Self::Coordinates | Self::Encoded | Self::Tokens | Self::Text(_) => {
+            Self::Tokens | Self::Text(_) => HostValues::Tokens(text::numbers(&bytes)),
+            Self::Coordinates | Self::Encoded => {
                 let (numbers, _) = bytes.as_chunks::<4>();
                 HostValues::Ready(numbers.iter().map(|number| f32::from_le_bytes(*number)).collect())
             }
@@ -252,10 +254,12 @@ impl HostValues {
         match self {
             Self::Ready(values) => mirror(values, shape, chosen),
             Self::Bytes(values) => mirror(values, shape, chosen),
+            // Texts have no left side and no right side.
+            Self::Tokens(_) => {}
         }
     }
 
-    /// A tensor `(count, ..)` of the values as networks see them.
+    /// A tensor `(count, ..)` of the values as networks see them; of texts, token numbers `(count, length)`.
     pub(crate) fn into_tensor(self, spec: &SampleSpec, count: usize, device: &Device) -> Result<Tensor> {
         let shape = spec.batch(count);
         Ok(match self {
@@ -263,6 +267,10 @@ impl HostValues {
             Self::Bytes(values) => {
                 let values = Tensor::from_vec(values, shape, device)?.to_dtype(DType::F32)?;
                 values.broadcast_div(&Tensor::new(255f32, device)?)?
+            }
+            Self::Tokens(numbers) => {
+                let length = spec.dims().first().copied().unwrap_or_default();
+                Tensor::from_vec(numbers, (count, length), device)?
             }
         })
     }
@@ -301,8 +309,19 @@ mod tests {
         let numbers = [1.5f32, -2.25];
         let bytes = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
         let spec = SampleSpec::real(2);
-        let values = View::Coordinates.values(&Kind::Points { dimensions: 2 }, bytes, &Device::Cpu);
+        let values = View::Coordinates.values(bytes, &Device::Cpu);
         let tensor = values.into_tensor(&spec, 1, &Device::Cpu).unwrap();
         assert_eq!(tensor.to_vec2::<f32>().unwrap(), [numbers]);
+    }
+
+    #[test]
+    fn texts_are_token_numbers() {
+        let kind = Kind::Text { vocabulary: 300, length: 3 };
+        let view = View::of(&kind);
+        let bytes = [[299u16, 2], [0, 7], [0, 0]].concat().into_iter().flat_map(u16::to_le_bytes).collect();
+        let values = view.values(bytes, &Device::Cpu);
+        let tensor = values.into_tensor(&view.spec(&kind), 2, &Device::Cpu).unwrap();
+        assert_eq!(tensor.to_vec2::<u32>().unwrap(), [[299, 2, 0], [7, 0, 0]]);
+        assert_eq!(view.lines(&kind, &tensor).unwrap(), ["299 2", "7"]);
     }
 }

@@ -194,7 +194,7 @@ pub fn at_rest(array: &Tensor, kind: &Kind) -> Result<Vec<u8>> {
         }
         Kind::Text { vocabulary, length } => {
             if array.dims().get(1..) == Some(&[*length, *vocabulary]) {
-                return Ok(waxwork_data::text::from_rows(kind, array)?);
+                return Ok(waxwork_data::text::from_tensor(kind, array)?);
             }
             let numbers = tokens(array, *vocabulary, *length)?;
             let texts = numbers.chunks_exact(*length).map(|text| {
@@ -239,7 +239,7 @@ fn tokens(array: &Tensor, vocabulary: usize, length: usize) -> Result<Vec<u16>> 
 }
 
 /// Samples of `kind` as networks see them, `(N, ..)` f32 on the CPU; for sounds, the waveforms,
-/// `(N, 1, 1, length)`.
+/// `(N, 1, 1, length)`, and for texts, token numbers `(N, length)` u32.
 ///
 /// # Errors
 /// As for [`images`] and [`points`].
@@ -258,11 +258,10 @@ pub fn samples(array: &Tensor, kind: &Kind) -> Result<Tensor> {
             let waveforms = waveforms(array, *length)?;
             Ok(waveforms.reshape(((), 1, 1, *length)).map_err(waxwork_core::Error::from)?)
         }
-        Kind::Text { vocabulary, length } => {
-            let bytes = at_rest(array, kind)?;
-            let values = waxwork_data::text::one_hot(&bytes, *vocabulary);
-            let rows = Tensor::from_vec(values, ((), *length, *vocabulary), &Device::Cpu);
-            Ok(rows.map_err(waxwork_core::Error::from)?)
+        Kind::Text { length, .. } => {
+            let numbers = waxwork_data::text::numbers(&at_rest(array, kind)?);
+            let numbers = Tensor::from_vec(numbers, ((), *length), &Device::Cpu);
+            Ok(numbers.map_err(waxwork_core::Error::from)?)
         }
     }
 }
@@ -526,10 +525,13 @@ mod tests {
         let numbers = Tensor::new(&[[2i64, 0, 1], [1, 1, 1]], &Device::Cpu).unwrap();
         // After the end, all tokens are ends.
         let expected = [2, 0, 0, 0, 0, 0, 1, 0, 1, 0, 1, 0];
-        assert_eq!(at_rest(&numbers, &kind).unwrap(), expected);
-        let rows = samples(&numbers, &kind).unwrap();
-        assert_eq!(rows.dims(), [2, 3, 3]);
-        assert_eq!(at_rest(&rows, &kind).unwrap(), expected);
+        let rows = [[[0f32, 0.1, 0.9], [0.5, 0.2, 0.3], [0.0, 0.0, 1.0]], [[0.0, 1.0, 0.0]; 3]];
+        let rows = Tensor::new(&rows, &Device::Cpu).unwrap();
+        for array in [&numbers, &rows] {
+            assert_eq!(at_rest(array, &kind).unwrap(), expected);
+            let seen = samples(array, &kind).unwrap().to_vec2::<u32>().unwrap();
+            assert_eq!(seen, [[2, 0, 0], [1, 1, 1]]);
+        }
         let said = |array: &Tensor| at_rest(array, &kind).unwrap_err().to_string();
         let outside = Tensor::new(&[[2u8, 0, 1], [1, 3, 1]], &Device::Cpu).unwrap();
         assert_eq!(said(&outside), "text 1 has the token 3, but the tokens are 0 to 2");

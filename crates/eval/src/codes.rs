@@ -21,8 +21,8 @@ pub struct Codes {
     /// Units whose posterior mean has a variance of more than 0.01 over the images.
     pub active_units: usize,
     /// Root mean square of the differences between a sample and its reconstruction, in the values that
-    /// networks see.
-    pub reconstruction_rms: f64,
+    /// networks see. None for texts, because differences of token numbers mean nothing.
+    pub reconstruction_rms: Option<f64>,
 }
 
 impl Codes {
@@ -33,10 +33,9 @@ impl Codes {
         let mut units = protocol.clone();
         units.insert("active".into(), format!("variance of the mean above {ACTIVE}"));
         units.insert("latent_dim".into(), self.means.columns().to_string());
-        vec![
-            Metric::new("active_units", self.active_units as f64, &units),
-            Metric::new("reconstruction_rms", self.reconstruction_rms, &protocol).lower(),
-        ]
+        let error = |rms| Metric::new("reconstruction_rms", rms, &protocol).lower();
+        let units = Metric::new("active_units", self.active_units as f64, &units);
+        std::iter::once(units).chain(self.reconstruction_rms.map(error)).collect()
     }
 }
 
@@ -103,6 +102,9 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error> + Display>(
     let work = |number: usize| -> Result<(Tensor, Vec<f64>), E> {
         let Batch { inputs, condition, .. } = &read(number)?;
         let mean = encoder.encode(inputs, condition)?.mean;
+        if inputs.dtype() == DType::U32 {
+            return Ok((mean, Vec::new()));
+        }
         let square = squared_difference(inputs, &reconstructor.reconstruct(inputs, condition)?)?;
         Ok((mean, vec![square, inputs.elem_count() as f64]))
     };
@@ -126,7 +128,7 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error> + Display>(
     Ok(Codes {
         means,
         active_units: variances.iter().filter(|&&variance| variance > ACTIVE).count(),
-        reconstruction_rms: (squares / values).sqrt(),
+        reconstruction_rms: (values > 0.0).then(|| (squares / values).sqrt()),
     })
 }
 

@@ -10,7 +10,7 @@ use waxwork_core::model::EVALUATION_BATCH;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::sharing::from_first;
 use waxwork_core::{
-    Batch, ConditionSpec, Device, Kind, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable,
+    Batch, ConditionSpec, DType, Device, Kind, Loss, ParamGroup, ParamSet, StepContext, Tensor, Trainable,
     TrainingState, store,
 };
 use waxwork_data::{Dataset, DatasetInfo, Loader, LoaderConfig, Split};
@@ -19,6 +19,7 @@ use waxwork_nn::augment::{Augmentation, augment};
 use waxwork_nn::layers::{Linear, WeightInit};
 use waxwork_nn::loss::cross_entropy;
 use waxwork_nn::nets::{ClipDown, ClipSize, ConvDown, Mlp, Style};
+use waxwork_nn::tokens::one_hot;
 
 use crate::cache::{self, Place};
 use crate::extractor::{Extractor, in_passes, softmax};
@@ -64,7 +65,7 @@ enum Body {
     /// One linear layer.
     Vectors(Mlp),
     /// Windows of embedded tokens, and the largest value of each feature over all positions (Kim 2014).
-    Texts { embedding: Linear, windows: Linear },
+    Texts { vocabulary: usize, embedding: Linear, windows: Linear },
     /// Convolutions of stride 2 with batch norm over frames, then convolutions along time.
     Clips(ClipDown),
 }
@@ -93,7 +94,7 @@ impl Body {
                 let embedding = Linear::new(params.root().enter("embedding"), *vocabulary, EMBEDDING, style)?;
                 let windows =
                     Linear::new(params.root().enter("windows"), WINDOW * EMBEDDING, FEATURES, style)?;
-                return Ok((Self::Texts { embedding, windows }, FEATURES));
+                return Ok((Self::Texts { vocabulary: *vocabulary, embedding, windows }, FEATURES));
             }
             Kind::Clip { .. } => {
                 let clip = sample.needs_clip("data")?;
@@ -135,9 +136,10 @@ impl Classifier {
             Body::Images(down) => down.forward(inputs, mode)?.flatten_from(1)?,
             Body::Vectors(mlp) => mlp.forward(inputs, mode)?,
             Body::Clips(down) => down.forward(inputs, mode)?.flatten_from(1)?,
-            Body::Texts { embedding, windows } => {
-                let (count, length, vocabulary) = inputs.dims3()?;
-                let tokens = inputs.reshape((count * length, vocabulary))?;
+            Body::Texts { vocabulary, embedding, windows } => {
+                let rows = one_hot(inputs, *vocabulary, DType::F32)?;
+                let (count, length, vocabulary) = rows.dims3()?;
+                let tokens = rows.reshape((count * length, vocabulary))?;
                 let tokens = embedding.forward(&tokens, Activation::Identity, mode)?;
                 // Pad both ends with zeros, so that every token is in the middle of a window.
                 let tokens = tokens.reshape((count, length, EMBEDDING))?.pad_with_zeros(1, 1, 1)?;

@@ -2,15 +2,16 @@
 
 use waxwork_core::{Batch, Result, Tensor};
 use waxwork_kernels as kernels;
+use waxwork_nn::tokens;
 
 /// A training sample near a generated one.
 #[derive(Clone, Debug)]
 pub struct Neighbour {
     /// Its index in the training split.
     pub index: u64,
-    /// Root mean square of the differences, in the values that networks see.
+    /// Root mean square of the differences, in the values that networks see; for texts, in one-hot rows.
     pub distance: f64,
-    /// The values that networks see; `(C, H, W)` in [0, 1] for images.
+    /// These values; `(C, H, W)` in [0, 1] for images.
     pub sample: Tensor,
 }
 
@@ -29,16 +30,19 @@ pub fn nearest<E: From<waxwork_core::Error>>(
     let mut done = 0;
     for batch in real {
         let batch = batch?;
-        let squares = squared_distances(&flat, &batch.inputs)?;
+        // Texts are numbers in a batch, and rows if they are generated.
+        let vocabulary = generated.dims().last().copied().unwrap_or_default();
+        let real = tokens::one_hot(&batch.inputs, vocabulary, generated.dtype())?;
+        let squares = squared_distances(&flat, &real)?;
         for (i, squares) in squares.iter().enumerate() {
             let least = squares.iter().enumerate().min_by(|a, b| a.1.total_cmp(b.1));
             let Some((place, &square)) = least else { continue };
-            let values = batch.inputs.elem_count() / batch.len();
+            let values = real.elem_count() / batch.len();
             let distance = (f64::from(square.max(0.0)) / values as f64).sqrt();
             if found.get(i).is_some_and(|best| best.distance <= distance) {
                 continue;
             }
-            let sample = batch.inputs.get(place).map_err(waxwork_core::Error::from)?;
+            let sample = real.get(place).map_err(waxwork_core::Error::from)?;
             let neighbour = Neighbour { index: batch.indices[place], distance, sample };
             match found.get_mut(i) {
                 Some(best) => *best = neighbour,
@@ -150,5 +154,17 @@ mod tests {
         assert_eq!(found[1].index, 0);
         assert!((found[1].distance - 0.25).abs() < 1e-6);
         assert_eq!(found[1].sample.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn texts_are_compared_as_one_hot_rows() {
+        let numbers = Tensor::new(&[[1u32, 2], [2, 0]], &Device::Cpu).unwrap();
+        let generated = Tensor::new(&[[[0f32, 0.0, 1.0], [0.0, 1.0, 0.0]]], &Device::Cpu).unwrap();
+        let real = [Ok::<_, waxwork_core::Error>(Batch::unlabelled(numbers, vec![4, 5]))];
+        let found = &nearest(&generated, real, |_| {}).unwrap()[0];
+        // One of two tokens differs: two of six values.
+        assert_eq!(found.index, 5);
+        assert!((found.distance - (2.0f64 / 6.0).sqrt()).abs() < 1e-6, "{}", found.distance);
+        assert_eq!(found.sample.to_vec2::<f32>().unwrap(), [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]);
     }
 }

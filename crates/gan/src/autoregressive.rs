@@ -3,10 +3,10 @@
 use candle_core::Tensor;
 
 use waxwork_core::params::Scope;
-use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec, model};
+use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
-use waxwork_nn::tokens::{self, END, needs_tokens};
+use waxwork_nn::tokens::{self, END, Packing, needs_tokens};
 
 /// A language model: a recurrent layer over the embeddings of the tokens before each token.
 #[derive(Clone, Debug)]
@@ -83,15 +83,13 @@ impl Autoregressive {
         self.dims.1
     }
 
-    /// Reads token numbers `(N, L)` u32 from a batch's one-hot rows.
+    /// The token numbers `(N, L)` u32 of a batch.
     ///
     /// # Errors
-    /// If the rows have another shape; [`Error::Config`] if a sequence ends early although sequences must
+    /// If the sequences have another shape; [`Error::Config`] if a sequence ends early although sequences must
     /// not.
     pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
-        let (n, (length, vocabulary)) = (batch.len(), self.dims);
-        model::check_input("the sequences", &batch.inputs, &(n, length, vocabulary).into())?;
-        let tokens = kernels::largest(&batch.inputs)?;
+        let (tokens, length) = (tokens::numbers(&batch.inputs, self.dims)?, self.length());
         if self.first > 0 && flat(&tokens)?.contains(&END) {
             let key = "model.generator.ends".to_owned();
             let reason = format!(
@@ -113,15 +111,15 @@ impl Autoregressive {
         let (n, length) = sequences.dims2()?;
         let start = Tensor::full(END, (n, 1), sequences.device())?;
         let given = Tensor::cat(&[&start, &sequences.narrow(1, 0, length - 1)?], 1)?;
-        let features = self.embedding.forward(&given.flatten_all()?)?;
+        let packing = Packing::of(sequences)?;
+        let features = self.embedding.forward(&packing.pack(&given.flatten_all()?)?)?;
         let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
-        let states = self.recurrent.forward(&features, &start)?;
-        let counted = tokens::counted(sequences, features.dtype())?.flatten_all()?;
-        let targets: Vec<u32> =
-            flat(sequences)?.iter().map(|token| token.saturating_sub(self.first)).collect();
-        let targets = Tensor::from_vec(targets, n * length, sequences.device())?;
-        let each = self.output.log_likelihood_at(temperature, &states, &targets, &counted, mode)?;
-        Ok(each.reshape((n, length))?)
+        let states = self.recurrent.forward(&features, &start, packing.lengths())?;
+        let tokens = packing.pack(&sequences.flatten_all()?)?;
+        let targets: Vec<u32> = flat(&tokens)?.iter().map(|token| token.saturating_sub(self.first)).collect();
+        let targets = Tensor::from_vec(targets, packing.total(), sequences.device())?;
+        let each = self.output.log_likelihood_at(temperature, &states, &targets, mode)?;
+        packing.unpack(&each)
     }
 
     /// Samples sequences without a gradient, in the type and on the device of `params`. `uniforms` holds a number

@@ -113,12 +113,12 @@ impl Trainable for Gan {
             Game::Gradients(players) => players.as_ref(),
             Game::Rewards(policy) => return policy.step(batch, ctx),
         };
-        let (config, Players { generator, head, .. }) = (&self.config, players);
+        let (config, Players { generator, head, params, .. }) = (&self.config, players);
         let rows = ctx.rows(batch.len());
         let (discriminator, frozen) = &players.thinned(batch.len(), ctx)?;
         let latents = players.latents(batch.len(), ctx)?;
         let generated = generator.forward(&latents, None, ctx.train())?;
-        let real = head.to_network(&batch.inputs)?;
+        let real = head.to_network(&batch.inputs, params.dtype())?;
         let generated = players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
         let real = players.augment(&real, &ctx.stream("augment/real"), &rows)?;
 

@@ -23,7 +23,7 @@ use waxwork_core::{
     ParamSet, Result, SampleSpec, StepContext,
 };
 use waxwork_kernels::{self as kernels, Activation};
-use waxwork_nn::tokens;
+use waxwork_nn::tokens::{self, Packing};
 
 /// How a generator that samples token by token learns: by maximum likelihood first, then by policy gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -166,7 +166,7 @@ impl Policy {
     /// Mean −log p of the tokens of sequences `(N, L)`, in nats.
     fn surprise(&self, sequences: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let logs = self.generator.log_likelihood(sequences, 1.0, mode)?;
-        let count = kernels::scalar(&tokens::counted(sequences, DType::F32)?.sum_all()?)?;
+        let count = Packing::of(sequences)?.total() as f64;
         Ok(logs.sum_all()?.affine(-1.0 / count.max(1.0), 0.0)?)
     }
 
@@ -231,8 +231,7 @@ impl Policy {
     /// If the latents have another length.
     pub(crate) fn generate(&self, latents: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
-        let (length, vocabulary) = (self.writer.length(), self.writer.vocabulary());
-        model::check_input("the latents", latents, &(n, length).into())?;
+        model::check_input("the latents", latents, &(n, self.writer.length()).into())?;
         let latents = latents.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let uniforms: Vec<f32> =
             latents.flatten_all()?.to_vec1::<f32>()?.into_iter().map(uniform_of_normal).collect();
@@ -240,9 +239,7 @@ impl Policy {
         // alone.
         let temperature = if drawing.numbers.is_empty() { 1.0 } else { drawing.temperature };
         let written = self.writer.write(temperature, &uniforms, &self.params)?;
-        let sequences: Vec<Vec<u32>> = written.tokens.chunks_exact(length).map(<[u32]>::to_vec).collect();
-        let like = Tensor::zeros((), self.params.dtype(), self.params.device())?;
-        tokens::one_hot(&sequences, (n, length, vocabulary), &like)
+        tokens::one_hot(&self.tensor(&written.tokens)?, self.writer.vocabulary(), self.params.dtype())
     }
 }
 
@@ -537,19 +534,17 @@ mod tests {
         policy.params.assign(&zeros).unwrap();
         let found = policy.surprise(&sequences, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
         assert!((found - 2f64.ln()).abs() < 1e-12, "{found}");
-        let batch = batch(&[[1, 2, 1], [2, 2, 2]], DType::F64);
+        let batch = batch(&[[1, 2, 1], [2, 2, 2]]);
         let logs = policy.log_probability(&batch, 0.7).unwrap().to_vec1::<f64>().unwrap();
         assert!(logs.iter().all(|log| (log + 3.0 * 2f64.ln()).abs() < 1e-12), "{logs:?}");
-        let short = self::batch(&[[1, 0, 0]], DType::F64);
+        let short = self::batch(&[[1, 0, 0]]);
         let said = policy.log_probability(&short, 1.0).unwrap_err().to_string();
         assert!(said.contains("model.generator.ends"), "{said}");
     }
 
-    fn batch(texts: &[[u32; LENGTH]], dtype: DType) -> Batch {
-        let texts: Vec<Vec<u32>> = texts.iter().map(|text| text.to_vec()).collect();
-        let like = Tensor::zeros((), dtype, &Device::Cpu).unwrap();
-        let rows = tokens::one_hot(&texts, (texts.len(), LENGTH, VOCABULARY), &like).unwrap();
-        Batch::unlabelled(rows, (0..texts.len() as u64).collect())
+    fn batch(texts: &[[u32; LENGTH]]) -> Batch {
+        let numbers = Tensor::from_vec(texts.concat(), (texts.len(), LENGTH), &Device::Cpu).unwrap();
+        Batch::unlabelled(numbers, (0..texts.len() as u64).collect())
     }
 
     #[test]
@@ -559,8 +554,8 @@ mod tests {
         let config = GanConfig { policy: Some(policy), n_critic: 2, ..config(false) };
         let gan = Gan::new(config, sample(), ParamSet::fresh(1, &Device::Cpu)).unwrap();
         let mut state = TrainingState::new(&gan, OptimizerConfig::default(), 7, 5).unwrap();
-        let batch = batch(&[[1, 2, 1], [2, 2, 2], [1, 1, 2], [2, 1, 2]], DType::F32);
-        let one = self::batch(&[[1, 2, 1]], DType::F32);
+        let batch = batch(&[[1, 2, 1], [2, 2, 2], [1, 1, 2], [2, 1, 2]]);
+        let one = self::batch(&[[1, 2, 1]]);
         let said = state.step(&gan, &one).unwrap_err().to_string();
         assert!(said.contains("model.policy.baseline"), "{said}");
         let generator = |gan: &Gan| {

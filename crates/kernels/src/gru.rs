@@ -1,8 +1,8 @@
 //! The recurrent part of a gated recurrent unit (GRU) over whole sequences, as one operation.
 //!
-//! As for the LSTM, a task computes all steps of a few rows of the batch, and the recurrent weight is packed
-//! once. The forward pass keeps the gates; the backward pass goes through time once, and then computes the
-//! weight's gradient as one product over all steps.
+//! As for the LSTM, a task computes all steps of a few sequences, and the recurrent weight is packed once. The
+//! forward pass keeps the gates; the backward pass goes through time once, and then computes the weight's
+//! gradient as one product over all steps.
 #![expect(unsafe_code, reason = "products read and write strided rows through pointers")]
 
 use std::sync::OnceLock;
@@ -22,6 +22,7 @@ use crate::matrix::{Matrix, Size};
 use crate::panels::PackedRight;
 use crate::real::Real;
 use crate::recurrent::{Cell, Sizes, Triple};
+use crate::schedule::Schedule;
 use crate::simd::simd;
 use crate::tape;
 
@@ -33,33 +34,33 @@ const CELL: Cell = Cell {
     weight: "the recurrent weight of a GRU",
     start: "the start of a GRU",
     contributions: "the contributions to a GRU",
-    one_step: "the contributions to a step of a GRU",
 };
 
 /// What the forward pass keeps of a step: reset gate, update gate, the recurrent part of the candidate, and
 /// the candidate. The first three are what the recurrent product is added to.
 const PARTS: usize = 4;
 
-/// Rows of the batch per task.
-const ROWS: usize = 16;
-
-/// The hidden states of a GRU at every step (Cho et al. 2014, in PyTorch's form). Takes the contributions of
-/// the inputs, `(N · L, 3H)`, with the L steps of each sequence in succession, the recurrent weight `(3H, H)`,
-/// and the initial hidden state and the recurrent bias b of the candidate, concatenated for each sequence as
-/// `(N, 2H)`; returns `(N · L, H)`. Differentiable in all three.
+/// The hidden states of a GRU at every step (Cho et al. 2014, in PyTorch's form). `lengths` are the numbers of
+/// steps of N sequences, and T is their sum. Takes the contributions of the inputs, `(T, 3H)`, with the steps
+/// of each sequence in succession, the recurrent weight `(3H, H)`, and the initial hidden state and the
+/// recurrent bias b of the candidate, concatenated for each sequence as `(N, 2H)`; returns `(T, H)`.
+/// Differentiable in all three.
 ///
 /// With the contribution a and u = W h, each cut into three parts in PyTorch's order, a step is r = σ(a₁ +
 /// u₁), z = σ(a₂ + u₂), n = tanh(a₃ + r (u₃ + b)), h ← (1 − z) n + z h. The contributions hold the product of
 /// the inputs and all biases but b, which the reset gate multiplies.
 ///
+/// The bits of a sequence's states do not depend on the other sequences.
+///
 /// # Errors
-/// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
-pub fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
-    let sizes = Sizes::of(&CELL, contributions, weight, start)?;
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit;
+/// [`Error::Argument`](crate::Error::Argument) if there is not one length per sequence.
+pub fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    let sizes = Sizes::of(&CELL, contributions, weight, start, lengths)?;
     if !runs_on_cpu_kernels(contributions.device()) {
-        return composed::gru(contributions, weight, start);
+        return composed::gru(contributions, weight, start, lengths);
     }
-    let op = GruOp { sizes, parts: OnceLock::new() };
+    let op = GruOp { sizes, schedule: Schedule::new(lengths), parts: OnceLock::new() };
     Ok(tape::apply3(&contributions.contiguous()?, &weight.contiguous()?, &start.contiguous()?, op)?)
 }
 
@@ -70,28 +71,34 @@ pub fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Te
 /// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
 pub fn gru_step(contributions: &Tensor, weight: &Tensor, state: &Tensor) -> Result<Tensor> {
     let [contributions, weight, state] = [contributions, weight, state].map(Tensor::detach);
-    let sizes = Sizes::of_one_step(&CELL, &contributions, &weight, &state)?;
+    let lengths = vec![1; state.dims().first().copied().unwrap_or(0)];
+    let sizes = Sizes::of(&CELL, &contributions, &weight, &state, &lengths)?;
     if !runs_on_cpu_kernels(contributions.device()) {
         return Ok(composed::gru_step(&contributions, &weight, &state)?);
     }
-    Ok(by_dtype!(contributions.dtype(), T => next_state::<T>(sizes, &contributions, &weight, &state)?))
+    let schedule = Schedule::new(&lengths);
+    Ok(by_dtype!(contributions.dtype(), T => {
+        next_state::<T>(sizes, &schedule, &contributions, &weight, &state)?
+    }))
 }
 
 fn next_state<T: Real>(
     sizes: Sizes,
+    schedule: &Schedule,
     contributions: &Tensor,
     weight: &Tensor,
     state: &Tensor,
 ) -> candle_core::Result<Tensor> {
     elements!(T; contributions, weight, state);
-    let Pass { hidden, .. } = forward::<T>(sizes, contributions, weight, state);
-    let width = sizes.hidden.max(1);
-    let each = hidden.chunks_exact(width).zip(state.chunks_exact(2 * width));
+    let Pass { hidden, .. } = forward::<T>(sizes, schedule, contributions, weight, state);
+    let width = sizes.hidden;
+    let hidden = schedule.steps.to_batch(&hidden, width);
+    let each = hidden.chunks_exact(width.max(1)).zip(state.chunks_exact(2 * width.max(1)));
     let next = each.flat_map(|(hidden, state)| hidden.iter().chain(&state[width..])).copied().collect();
-    tensor::<T>(next, (sizes.rows, 2 * sizes.hidden))
+    tensor::<T>(next, (sizes.sequences, 2 * width))
 }
 
-/// What a forward pass computes, row by row and step by step.
+/// What a forward pass computes, in the order of the tasks.
 struct Pass<T> {
     hidden: Vec<T>,
     parts: Vec<T>,
@@ -99,121 +106,135 @@ struct Pass<T> {
 
 struct GruOp {
     sizes: Sizes,
-    /// `(N · L, 4H)`, from the forward pass for the backward pass.
+    schedule: Schedule,
+    /// `(T, 4H)`, from the forward pass for the backward pass, in the order of the tasks.
     parts: OnceLock<Tensor>,
 }
 
-/// Elements of one row's hidden states, and of its parts.
-fn lengths(sizes: Sizes) -> (usize, usize) {
-    (sizes.steps * sizes.hidden, sizes.steps * PARTS * sizes.hidden)
-}
-
 /// The parts of every step before the recurrent product is added: the contributions to both gates, the
-/// bias, and the contribution to the candidate.
-fn begun<T: Real>(sizes: Sizes, contributions: &[T], start: &[T]) -> Vec<T> {
+/// bias, and the contribution to the candidate. `start` and the result are in the order of the tasks.
+fn begun<T: Real>(sizes: Sizes, schedule: &Schedule, contributions: &[T], start: &[T]) -> Vec<T> {
     let width = sizes.hidden;
-    let mut parts = Vec::with_capacity(sizes.rows * sizes.steps * PARTS * width);
-    if width > 0 {
-        let rows = contributions.chunks_exact(sizes.steps * GATES * width);
-        for (contributions, start) in rows.zip(start.chunks_exact(2 * width)) {
-            for of_step in contributions.chunks_exact(GATES * width) {
-                parts.extend_from_slice(&of_step[..2 * width]);
+    let contributions = schedule.steps.to_tasks(contributions, GATES * width);
+    let mut parts = Vec::with_capacity(sizes.steps * PARTS * width);
+    let mut rest = contributions.as_slice();
+    for task in &schedule.tasks {
+        let start = task.of_sequences(start, 2 * width);
+        for &rows in &task.active {
+            let (of_step, later) = rest.split_at(rows * GATES * width);
+            rest = later;
+            for (own, start) in of_step.chunks_exact(GATES * width).zip(start.chunks_exact(2 * width)) {
+                parts.extend_from_slice(&own[..2 * width]);
                 parts.extend_from_slice(&start[width..]);
-                parts.extend_from_slice(&of_step[2 * width..]);
+                parts.extend_from_slice(&own[2 * width..]);
             }
         }
     }
     parts
 }
 
-fn forward<T: Real>(sizes: Sizes, contributions: &[T], weight: &[T], start: &[T]) -> Pass<T> {
-    let Sizes { rows, steps, hidden: width } = sizes;
-    let (states, parts_len) = lengths(sizes);
-    let parts = begun(sizes, contributions, start);
-    let mut pass = Pass { hidden: vec![T::ZERO; rows * states], parts };
-    if rows * width == 0 {
-        return pass;
+fn forward<T: Real>(
+    sizes: Sizes,
+    schedule: &Schedule,
+    contributions: &[T],
+    weight: &[T],
+    start: &[T],
+) -> Pass<T> {
+    let Sizes { steps, hidden: width, .. } = sizes;
+    if width == 0 {
+        return Pass { hidden: Vec::new(), parts: Vec::new() };
     }
-    count(&[rows, steps, GATES * width, width]);
+    let start = schedule.sequences.to_tasks(start, 2 * width);
+    let parts = begun(sizes, schedule, contributions, &start);
+    let mut pass = Pass { hidden: vec![T::ZERO; steps * width], parts };
+    count(&[steps, GATES * width, width]);
     // SAFETY: the weight is (3H, H), so its transpose is (H, 3H).
     let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width).t(), width, GATES * width) };
-    let tasks = pass.hidden.par_chunks_mut(ROWS * states).zip(pass.parts.par_chunks_mut(ROWS * parts_len));
-    tasks.zip(start.par_chunks(ROWS * 2 * width)).for_each(|((hidden, parts), start)| {
-        let rows = hidden.len() / states;
-        for step in 0..steps {
-            let (before, stride) = match step {
+    let tasks = schedule.tasks.par_iter().zip(schedule.cut_steps(&mut pass.parts, PARTS * width));
+    let tasks = tasks.zip(schedule.cut_steps(&mut pass.hidden, width));
+    tasks.for_each(|((task, parts), hidden)| {
+        let start = task.of_sequences(&start, 2 * width);
+        // The first rows of the step before and of this step.
+        let (mut last, mut at) = (0, 0);
+        for &rows in &task.active {
+            let (past, hidden) = hidden.split_at_mut(at * width);
+            let parts = &mut parts[at * PARTS * width..];
+            let (before, stride) = match at {
                 0 => (start, 2 * width),
-                _ => (&hidden[(step - 1) * width..], states),
+                _ => (&past[last * width..], width),
             };
-            // SAFETY: the first three parts of this step in the rows of this task, which nothing else
-            // uses meanwhile.
+            // SAFETY: the first three parts of this step in this task, which nothing else uses meanwhile.
             unsafe {
-                let out = parts[step * PARTS * width..].as_mut_ptr();
-                recurrent.add_product(rows, before, stride, out, parts_len);
+                recurrent.add_product(rows, before, stride, parts.as_mut_ptr(), PARTS * width);
             }
             simd(
                 #[inline(always)]
                 || {
-                    let rows = hidden.chunks_exact_mut(states).zip(parts.chunks_exact_mut(parts_len));
-                    for ((hidden, parts), start) in rows.zip(start.chunks_exact(2 * width)) {
-                        let (past, hidden) = hidden.split_at_mut(step * width);
-                        let before = if step == 0 { &start[..width] } else { &past[(step - 1) * width..] };
+                    for row in 0..rows {
                         advance(
-                            &mut parts[step * PARTS * width..][..PARTS * width],
-                            &before[..width],
-                            &mut hidden[..width],
+                            &mut parts[row * PARTS * width..][..PARTS * width],
+                            &before[row * stride..][..width],
+                            &mut hidden[row * width..][..width],
                         );
                     }
                 },
             );
+            (last, at) = (at, at + rows);
         }
     });
     pass
 }
 
-/// The slopes of the parts `(N · L, 4H)`, and the gradient of the start `(N, 2H)`.
+/// The slopes of the parts `(T, 4H)`, and the gradient of the start `(N, 2H)`, in the order of the batch.
+/// `parts` are in the order of the tasks, and all others in that of the batch.
 fn through_time<T: Real>(
     sizes: Sizes,
+    schedule: &Schedule,
     weight: &[T],
     start: &[T],
     parts: &[T],
-    hidden: &[T],
-    grad: &[T],
+    [hidden, grad]: [&[T]; 2],
 ) -> (Vec<T>, Vec<T>) {
-    let Sizes { rows, steps, hidden: width } = sizes;
-    let (states, parts_len) = lengths(sizes);
+    let Sizes { steps, hidden: width, .. } = sizes;
     let (mut slopes, mut for_start) = (vec![T::ZERO; parts.len()], vec![T::ZERO; start.len()]);
-    if rows * width == 0 {
+    if width == 0 {
         return (slopes, for_start);
     }
-    count(&[rows, steps, GATES * width, width]);
+    count(&[steps, GATES * width, width]);
+    let start = schedule.sequences.to_tasks(start, 2 * width);
+    let [hidden, grad] = [hidden, grad].map(|values| schedule.steps.to_tasks(values, width));
     // SAFETY: the weight is (3H, H).
     let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width), GATES * width, width) };
-    let outputs = slopes.par_chunks_mut(ROWS * parts_len).zip(for_start.par_chunks_mut(ROWS * 2 * width));
-    let inputs = parts.par_chunks(ROWS * parts_len).zip(hidden.par_chunks(ROWS * states));
-    let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
-    outputs.zip(inputs).for_each(|((slopes, for_start), (((parts, hidden), grad), start))| {
-        let rows = hidden.len() / states;
-        // `for_start` holds the gradient of the state after the current step from later steps, and the
-        // sum of the bias's gradients.
-        for step in (0..steps).rev() {
+    let tasks = schedule.tasks.par_iter().zip(schedule.cut_steps(&mut slopes, PARTS * width));
+    let tasks = tasks.zip(schedule.cut_sequences(&mut for_start, 2 * width));
+    tasks.for_each(|((task, slopes), for_start)| {
+        let start = task.of_sequences(&start, 2 * width);
+        let parts = task.of_steps(parts, PARTS * width);
+        let (hidden, grad) = (task.of_steps(&hidden, width), task.of_steps(&grad, width));
+        // `for_start` holds the gradient of the state after the current step from later steps, which is zero
+        // at the last step of a sequence, and the sum of the bias's gradients.
+        let mut at: usize = task.active.iter().sum();
+        for (step, &rows) in task.active.iter().enumerate().rev() {
+            at -= rows;
+            let (before, stride) = match step {
+                0 => (start, 2 * width),
+                _ => (&hidden[(at - task.active[step - 1]) * width..], width),
+            };
+            let (parts, grad) = (&parts[at * PARTS * width..], &grad[at * width..]);
+            let slopes = &mut slopes[at * PARTS * width..];
             simd(
                 #[inline(always)]
                 || {
-                    let outputs = slopes.chunks_exact_mut(parts_len);
-                    let outputs = outputs.zip(for_start.chunks_exact_mut(2 * width));
-                    let inputs = parts.chunks_exact(parts_len).zip(hidden.chunks_exact(states));
-                    let inputs = inputs.zip(grad.chunks_exact(states)).zip(start.chunks_exact(2 * width));
-                    for ((slopes, for_start), (((parts, hidden), grad), start)) in outputs.zip(inputs) {
-                        let before = if step == 0 { start } else { &hidden[(step - 1) * width..] };
-                        let (for_hidden, for_bias) = for_start.split_at_mut(width);
+                    for row in 0..rows {
+                        let (for_hidden, for_bias) =
+                            for_start[row * 2 * width..][..2 * width].split_at_mut(width);
                         retreat(
-                            &parts[step * PARTS * width..][..PARTS * width],
-                            &before[..width],
-                            &grad[step * width..][..width],
+                            &parts[row * PARTS * width..][..PARTS * width],
+                            &before[row * stride..][..width],
+                            &grad[row * width..][..width],
                             for_hidden,
                             for_bias,
-                            &mut slopes[step * PARTS * width..][..PARTS * width],
+                            &mut slopes[row * PARTS * width..][..PARTS * width],
                         );
                     }
                 },
@@ -221,12 +242,11 @@ fn through_time<T: Real>(
             // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
             // meanwhile.
             unsafe {
-                let left = &slopes[step * PARTS * width..];
-                recurrent.add_product(rows, left, parts_len, for_start.as_mut_ptr(), 2 * width);
+                recurrent.add_product(rows, slopes, PARTS * width, for_start.as_mut_ptr(), 2 * width);
             }
         }
     });
-    (slopes, for_start)
+    (schedule.steps.to_batch(&slopes, PARTS * width), schedule.sequences.to_batch(&for_start, 2 * width))
 }
 
 /// One step of one row: turns the pre-activations of the gates and of the candidate into their values, and
@@ -289,11 +309,11 @@ impl GruOp {
         weight: &[T],
         start: &[T],
     ) -> candle_core::Result<Vec<T>> {
-        let Sizes { rows, steps, hidden: width } = self.sizes;
-        let Pass { hidden, parts } = forward(self.sizes, contributions, weight, start);
+        let Sizes { steps, hidden: width, .. } = self.sizes;
+        let Pass { hidden, parts } = forward(self.sizes, &self.schedule, contributions, weight, start);
         // The forward pass runs once. A second one would compute the same values.
-        let _ = self.parts.set(tensor(parts, (rows * steps, PARTS * width))?);
-        Ok(hidden)
+        let _ = self.parts.set(tensor(parts, (steps, PARTS * width))?);
+        Ok(self.schedule.steps.to_batch(&hidden, width))
     }
 
     fn backward<T: Real>(
@@ -305,11 +325,11 @@ impl GruOp {
         let Some(parts) = self.parts.get() else {
             candle_core::bail!("a GRU went backward before it went forward")
         };
-        let Sizes { rows, steps, hidden: width } = self.sizes;
+        let Sizes { steps, hidden: width, .. } = self.sizes;
         let shapes = [contributions.shape(), weight.shape(), start.shape()];
         let wanted = [contributions, weight, start].map(Tensor::track_op);
         elements!(T; weight, start, parts, y, grad);
-        let (slopes, for_start) = through_time(self.sizes, weight, start, parts, y, grad);
+        let (slopes, for_start) = through_time(self.sizes, &self.schedule, weight, start, parts, [y, grad]);
         let for_contributions = wanted[0].then(|| {
             let of_steps = slopes.chunks_exact((PARTS * width).max(1));
             // The recurrent part of the candidate is not one of the contributions.
@@ -317,9 +337,9 @@ impl GruOp {
             tensor::<T>(each.copied().collect(), shapes[0])
         });
         let for_weight = wanted[1].then(|| {
-            let before = self.sizes.shifted(y, start);
-            let size = Size { m: GATES * width, n: width, k: rows * steps };
-            // SAFETY: both matrices have N · L rows, of at least 3H and of H elements.
+            let before = self.schedule.shifted(y, start, width);
+            let size = Size { m: GATES * width, n: width, k: steps };
+            // SAFETY: both matrices have T rows, of at least 3H and of H elements.
             let product = unsafe {
                 product_vec(size, Matrix::rows(&slopes, PARTS * width).t(), Matrix::rows(&before, width))
             };
@@ -347,11 +367,11 @@ impl CustomOp3 for GruOp {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Sizes { rows, steps, hidden } = self.sizes;
+        let Sizes { steps, hidden, .. } = self.sizes;
         let out = by_dtype!(s1.dtype(), T => {
             T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?)?)
         });
-        Ok((out, Shape::from((rows * steps, hidden))))
+        Ok((out, Shape::from((steps, hidden))))
     }
 
     fn bwd(

@@ -89,6 +89,7 @@ mod real;
 mod recurrent;
 mod resample;
 mod scalars;
+mod schedule;
 mod scratch;
 mod segment_layout;
 mod segments;

@@ -1,9 +1,9 @@
 //! The recurrent part of a long short-term memory (LSTM) over whole sequences, as one operation.
 //!
-//! A task computes all steps of a few rows of the batch, so no step waits for another task. The recurrent
-//! weight is packed once and multiplied at every step. The forward pass keeps the gates and the cells; the
-//! backward pass goes through time once, and then computes the weight's gradient as one product over all
-//! steps.
+//! A task computes all steps of a few sequences, so no step waits for another task. The recurrent weight is
+//! packed once and multiplied at every step, by the states of the sequences that have the step. The forward
+//! pass keeps the gates and the cells; the backward pass goes through time once, and then computes the weight's
+//! gradient as one product over all steps.
 #![expect(unsafe_code, reason = "products read and write strided rows through pointers")]
 
 use std::sync::OnceLock;
@@ -23,6 +23,7 @@ use crate::matrix::{Matrix, Size};
 use crate::panels::PackedRight;
 use crate::real::Real;
 use crate::recurrent::{Cell, Sizes, Triple};
+use crate::schedule::Schedule;
 use crate::simd::simd;
 use crate::tape;
 
@@ -34,29 +35,28 @@ const CELL: Cell = Cell {
     weight: "the recurrent weight of an LSTM",
     start: "the start of an LSTM",
     contributions: "the contributions to an LSTM",
-    one_step: "the contributions to a step of an LSTM",
 };
 
-/// Rows of the batch per task.
-const ROWS: usize = 16;
-
 /// The hidden states of an LSTM at every step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et
-/// al. 2000). Takes the contributions of the inputs, `(N · L, 4H)`, with the L steps of each sequence in
-/// succession, the recurrent weight `(4H, H)`, and the initial hidden and cell state, concatenated as
-/// `(N, 2H)`; returns `(N · L, H)`. Differentiable in all three.
+/// al. 2000). `lengths` are the numbers of steps of N sequences, and T is their sum. Takes the contributions of
+/// the inputs, `(T, 4H)`, with the steps of each sequence in succession, the recurrent weight `(4H, H)`, and the
+/// initial hidden and cell state, concatenated as `(N, 2H)`; returns `(T, H)`. Differentiable in all three.
 ///
 /// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g =
 /// tanh(a₃), o = σ(a₄), c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and
 /// both biases.
 ///
+/// The bits of a sequence's states do not depend on the other sequences.
+///
 /// # Errors
-/// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
-pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
-    let sizes = Sizes::of(&CELL, contributions, weight, start)?;
+/// [`Error::Input`](crate::Error::Input) if the shapes do not fit;
+/// [`Error::Argument`](crate::Error::Argument) if there is not one length per sequence.
+pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor, lengths: &[usize]) -> Result<Tensor> {
+    let sizes = Sizes::of(&CELL, contributions, weight, start, lengths)?;
     if !runs_on_cpu_kernels(contributions.device()) {
-        return composed::lstm(contributions, weight, start);
+        return composed::lstm(contributions, weight, start, lengths);
     }
-    let op = LstmOp { sizes, kept: OnceLock::new() };
+    let op = LstmOp { sizes, schedule: Schedule::new(lengths), kept: OnceLock::new() };
     Ok(tape::apply3(&contributions.contiguous()?, &weight.contiguous()?, &start.contiguous()?, op)?)
 }
 
@@ -67,146 +67,161 @@ pub fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<T
 /// [`Error::Input`](crate::Error::Input) if the shapes do not fit.
 pub fn lstm_step(contributions: &Tensor, weight: &Tensor, state: &Tensor) -> Result<Tensor> {
     let [contributions, weight, state] = [contributions, weight, state].map(Tensor::detach);
-    let sizes = Sizes::of_one_step(&CELL, &contributions, &weight, &state)?;
+    let lengths = vec![1; state.dims().first().copied().unwrap_or(0)];
+    let sizes = Sizes::of(&CELL, &contributions, &weight, &state, &lengths)?;
     if !runs_on_cpu_kernels(contributions.device()) {
         return Ok(composed::lstm_step(&contributions, &weight, &state)?);
     }
-    Ok(by_dtype!(contributions.dtype(), T => next_state::<T>(sizes, &contributions, &weight, &state)?))
+    let schedule = Schedule::new(&lengths);
+    Ok(by_dtype!(contributions.dtype(), T => {
+        next_state::<T>(sizes, &schedule, &contributions, &weight, &state)?
+    }))
 }
 
 fn next_state<T: Real>(
     sizes: Sizes,
+    schedule: &Schedule,
     contributions: &Tensor,
     weight: &Tensor,
     state: &Tensor,
 ) -> candle_core::Result<Tensor> {
     elements!(T; contributions, weight, state);
-    let Pass { hidden, cells, .. } = forward::<T>(sizes, contributions, weight, state);
-    let width = sizes.hidden.max(1);
-    let each = hidden.chunks_exact(width).zip(cells.chunks_exact(width));
+    let Pass { hidden, cells, .. } = forward::<T>(sizes, schedule, contributions, weight, state);
+    let width = sizes.hidden;
+    let [hidden, cells] = [hidden, cells].map(|values| schedule.steps.to_batch(&values, width));
+    let each = hidden.chunks_exact(width.max(1)).zip(cells.chunks_exact(width.max(1)));
     let next = each.flat_map(|(hidden, cells)| hidden.iter().chain(cells)).copied().collect();
-    tensor::<T>(next, (sizes.rows, 2 * sizes.hidden))
+    tensor::<T>(next, (sizes.sequences, 2 * width))
 }
 
-/// What a forward pass computes, row by row and step by step.
+/// What a forward pass computes, in the order of the tasks.
 struct Pass<T> {
     hidden: Vec<T>,
     gates: Vec<T>,
     cells: Vec<T>,
 }
 
-/// What the backward pass needs of the forward pass.
+/// What the backward pass needs of the forward pass, in the order of the tasks.
 struct Kept {
-    /// `(N · L, 4H)`.
+    /// `(T, 4H)`.
     gates: Tensor,
-    /// `(N · L, H)`.
+    /// `(T, H)`.
     cells: Tensor,
 }
 
 struct LstmOp {
     sizes: Sizes,
+    schedule: Schedule,
     kept: OnceLock<Kept>,
 }
 
-/// Elements of one row's hidden states, and of its gates.
-fn lengths(sizes: Sizes) -> (usize, usize) {
-    (sizes.steps * sizes.hidden, sizes.steps * GATES * sizes.hidden)
-}
-
-fn forward<T: Real>(sizes: Sizes, contributions: &[T], weight: &[T], start: &[T]) -> Pass<T> {
-    let Sizes { rows, steps, hidden: width } = sizes;
-    let (states, gates_len) = lengths(sizes);
+fn forward<T: Real>(
+    sizes: Sizes,
+    schedule: &Schedule,
+    contributions: &[T],
+    weight: &[T],
+    start: &[T],
+) -> Pass<T> {
+    let Sizes { steps, hidden: width, .. } = sizes;
     let mut pass = Pass {
-        hidden: vec![T::ZERO; rows * states],
-        gates: contributions.to_vec(),
-        cells: vec![T::ZERO; rows * states],
+        hidden: vec![T::ZERO; steps * width],
+        gates: schedule.steps.to_tasks(contributions, GATES * width),
+        cells: vec![T::ZERO; steps * width],
     };
-    if rows * width == 0 {
+    if width == 0 {
         return pass;
     }
-    count(&[rows, steps, GATES * width, width]);
+    count(&[steps, GATES * width, width]);
+    let start = schedule.sequences.to_tasks(start, 2 * width);
     // SAFETY: the weight is (4H, H), so its transpose is (H, 4H).
     let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width).t(), width, GATES * width) };
-    let tasks = pass.hidden.par_chunks_mut(ROWS * states).zip(pass.cells.par_chunks_mut(ROWS * states));
-    let tasks = tasks.zip(pass.gates.par_chunks_mut(ROWS * gates_len));
-    tasks.zip(start.par_chunks(ROWS * 2 * width)).for_each(|(((hidden, cells), gates), start)| {
-        let rows = hidden.len() / states;
-        for step in 0..steps {
-            let (before, stride) = match step {
-                0 => (start, 2 * width),
-                _ => (&hidden[(step - 1) * width..], states),
+    let tasks = schedule.tasks.par_iter().zip(schedule.cut_steps(&mut pass.gates, GATES * width));
+    let tasks = tasks.zip(schedule.cut_steps(&mut pass.cells, width));
+    let tasks = tasks.zip(schedule.cut_steps(&mut pass.hidden, width));
+    tasks.for_each(|(((task, gates), cells), hidden)| {
+        let start = task.of_sequences(&start, 2 * width);
+        // The first rows of the step before and of this step.
+        let (mut last, mut at) = (0, 0);
+        for &rows in &task.active {
+            let (past_hidden, hidden) = hidden.split_at_mut(at * width);
+            let (past_cells, cells) = cells.split_at_mut(at * width);
+            let gates = &mut gates[at * GATES * width..];
+            let (before, cells_before, stride) = match at {
+                0 => (start, &start[width..], 2 * width),
+                _ => (&past_hidden[last * width..], &past_cells[last * width..], width),
             };
-            // SAFETY: the columns of this step in the rows of this task, which nothing else uses
-            // meanwhile.
+            // SAFETY: the gates of this step in this task, which nothing else uses meanwhile.
             unsafe {
-                let out = gates[step * GATES * width..].as_mut_ptr();
-                recurrent.add_product(rows, before, stride, out, gates_len);
+                recurrent.add_product(rows, before, stride, gates.as_mut_ptr(), GATES * width);
             }
             simd(
                 #[inline(always)]
                 || {
-                    let rows = hidden.chunks_exact_mut(states).zip(cells.chunks_exact_mut(states));
-                    let rows = rows.zip(gates.chunks_exact_mut(gates_len));
-                    for (((hidden, cells), gates), start) in rows.zip(start.chunks_exact(2 * width)) {
-                        let (past, cells) = cells.split_at_mut(step * width);
-                        let before = if step == 0 { &start[width..] } else { &past[(step - 1) * width..] };
+                    for row in 0..rows {
                         advance(
-                            &mut gates[step * GATES * width..][..GATES * width],
-                            &before[..width],
-                            &mut cells[..width],
-                            &mut hidden[step * width..][..width],
+                            &mut gates[row * GATES * width..][..GATES * width],
+                            &cells_before[row * stride..][..width],
+                            &mut cells[row * width..][..width],
+                            &mut hidden[row * width..][..width],
                         );
                     }
                 },
             );
+            (last, at) = (at, at + rows);
         }
     });
     pass
 }
 
-/// The gradients of contributions `(N · L, 4H)` and start `(N, 2H)`.
+/// The gradients of contributions `(T, 4H)` and start `(N, 2H)`, in the order of the batch. `gates` and `cells`
+/// are in the order of the tasks, and all others in that of the batch.
 fn through_time<T: Real>(
     sizes: Sizes,
+    schedule: &Schedule,
     weight: &[T],
     start: &[T],
-    gates: &[T],
-    cells: &[T],
+    [gates, cells]: [&[T]; 2],
     grad: &[T],
 ) -> (Vec<T>, Vec<T>) {
-    let Sizes { rows, steps, hidden: width } = sizes;
-    let (states, gates_len) = lengths(sizes);
+    let Sizes { steps, hidden: width, .. } = sizes;
     let (mut for_gates, mut for_start) = (vec![T::ZERO; gates.len()], vec![T::ZERO; start.len()]);
-    if rows * width == 0 {
+    if width == 0 {
         return (for_gates, for_start);
     }
-    count(&[rows, steps, GATES * width, width]);
+    count(&[steps, GATES * width, width]);
+    let (start, grad) = (schedule.sequences.to_tasks(start, 2 * width), schedule.steps.to_tasks(grad, width));
     // SAFETY: the weight is (4H, H).
     let recurrent = unsafe { PackedRight::pack(Matrix::rows(weight, width), GATES * width, width) };
-    let outputs = for_gates.par_chunks_mut(ROWS * gates_len).zip(for_start.par_chunks_mut(ROWS * 2 * width));
-    let inputs = gates.par_chunks(ROWS * gates_len).zip(cells.par_chunks(ROWS * states));
-    let inputs = inputs.zip(grad.par_chunks(ROWS * states)).zip(start.par_chunks(ROWS * 2 * width));
-    outputs.zip(inputs).for_each(|((for_gates, for_start), (((gates, cells), grad), start))| {
-        let rows = cells.len() / states;
+    let tasks = schedule.tasks.par_iter().zip(schedule.cut_steps(&mut for_gates, GATES * width));
+    let tasks = tasks.zip(schedule.cut_sequences(&mut for_start, 2 * width));
+    tasks.for_each(|((task, for_gates), for_start)| {
+        let start = task.of_sequences(&start, 2 * width);
+        let (gates, cells) = (task.of_steps(gates, GATES * width), task.of_steps(cells, width));
+        let grad = task.of_steps(&grad, width);
         // `for_start` holds the gradients of the state after the current step; for the hidden state, only
-        // those from later steps.
-        for step in (0..steps).rev() {
+        // those from later steps. They are zero at the last step of a sequence.
+        let mut at: usize = task.active.iter().sum();
+        for (step, &rows) in task.active.iter().enumerate().rev() {
+            at -= rows;
+            let (cells_before, stride) = match step {
+                0 => (&start[width..], 2 * width),
+                _ => (&cells[(at - task.active[step - 1]) * width..], width),
+            };
+            let (gates, cells) = (&gates[at * GATES * width..], &cells[at * width..]);
+            let (grad, for_gates) = (&grad[at * width..], &mut for_gates[at * GATES * width..]);
             simd(
                 #[inline(always)]
                 || {
-                    let outputs = for_gates.chunks_exact_mut(gates_len);
-                    let outputs = outputs.zip(for_start.chunks_exact_mut(2 * width));
-                    let inputs = gates.chunks_exact(gates_len).zip(cells.chunks_exact(states));
-                    let inputs = inputs.zip(grad.chunks_exact(states)).zip(start.chunks_exact(2 * width));
-                    for ((for_gates, state), (((gates, cells), grad), start)) in outputs.zip(inputs) {
-                        let before = if step == 0 { &start[width..] } else { &cells[(step - 1) * width..] };
-                        let (for_hidden, for_cell) = state.split_at_mut(width);
+                    for row in 0..rows {
+                        let (for_hidden, for_cell) =
+                            for_start[row * 2 * width..][..2 * width].split_at_mut(width);
                         retreat(
-                            &gates[step * GATES * width..][..GATES * width],
-                            [&before[..width], &cells[step * width..][..width]],
-                            &grad[step * width..][..width],
+                            &gates[row * GATES * width..][..GATES * width],
+                            [&cells_before[row * stride..][..width], &cells[row * width..][..width]],
+                            &grad[row * width..][..width],
                             for_hidden,
                             for_cell,
-                            &mut for_gates[step * GATES * width..][..GATES * width],
+                            &mut for_gates[row * GATES * width..][..GATES * width],
                         );
                     }
                 },
@@ -214,12 +229,11 @@ fn through_time<T: Real>(
             // SAFETY: the hidden halves of this task's rows of `for_start`, which nothing else uses
             // meanwhile.
             unsafe {
-                let left = &for_gates[step * GATES * width..];
-                recurrent.add_product(rows, left, gates_len, for_start.as_mut_ptr(), 2 * width);
+                recurrent.add_product(rows, for_gates, GATES * width, for_start.as_mut_ptr(), 2 * width);
             }
         }
     });
-    (for_gates, for_start)
+    (schedule.steps.to_batch(&for_gates, GATES * width), schedule.sequences.to_batch(&for_start, 2 * width))
 }
 
 /// One step of one row: turns the pre-activations of the gates into their values, and writes the new cell and
@@ -283,15 +297,13 @@ impl LstmOp {
         weight: &[T],
         start: &[T],
     ) -> candle_core::Result<Vec<T>> {
-        let Sizes { rows, steps, hidden: width } = self.sizes;
-        let Pass { hidden, gates, cells } = forward(self.sizes, contributions, weight, start);
-        let kept = Kept {
-            gates: tensor(gates, (rows * steps, GATES * width))?,
-            cells: tensor(cells, (rows * steps, width))?,
-        };
+        let Sizes { steps, hidden: width, .. } = self.sizes;
+        let Pass { hidden, gates, cells } = forward(self.sizes, &self.schedule, contributions, weight, start);
+        let kept =
+            Kept { gates: tensor(gates, (steps, GATES * width))?, cells: tensor(cells, (steps, width))? };
         // The forward pass runs once. A second one would compute the same values.
         let _ = self.kept.set(kept);
-        Ok(hidden)
+        Ok(self.schedule.steps.to_batch(&hidden, width))
     }
 
     fn backward<T: Real>(
@@ -303,15 +315,16 @@ impl LstmOp {
         let Some(Kept { gates, cells }) = self.kept.get() else {
             candle_core::bail!("an LSTM went backward before it went forward")
         };
-        let Sizes { rows, steps, hidden: width } = self.sizes;
+        let Sizes { steps, hidden: width, .. } = self.sizes;
         let shapes = [contributions.shape(), weight.shape(), start.shape()];
         let wanted = [contributions, weight, start].map(Tensor::track_op);
         elements!(T; weight, start, gates, cells, y, grad);
-        let (for_gates, for_start) = through_time(self.sizes, weight, start, gates, cells, grad);
+        let (for_gates, for_start) =
+            through_time(self.sizes, &self.schedule, weight, start, [gates, cells], grad);
         let for_weight = wanted[1].then(|| {
-            let before = self.sizes.shifted(y, start);
-            let size = Size { m: GATES * width, n: width, k: rows * steps };
-            // SAFETY: both matrices have N · L rows, of 4H and of H elements.
+            let before = self.schedule.shifted(y, start, width);
+            let size = Size { m: GATES * width, n: width, k: steps };
+            // SAFETY: both matrices have T rows, of 4H and of H elements.
             let product = unsafe {
                 product_vec(size, Matrix::rows(&for_gates, GATES * width).t(), Matrix::rows(&before, width))
             };
@@ -339,11 +352,11 @@ impl CustomOp3 for LstmOp {
         s3: &CpuStorage,
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
-        let Sizes { rows, steps, hidden } = self.sizes;
+        let Sizes { steps, hidden, .. } = self.sizes;
         let out = by_dtype!(s1.dtype(), T => {
             T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?)?)
         });
-        Ok((out, Shape::from((rows * steps, hidden))))
+        Ok((out, Shape::from((steps, hidden))))
     }
 
     fn bwd(

@@ -1,11 +1,11 @@
 //! The last layer of a language model with its likelihood: log p of one token per row, under the softmax of a
 //! linear layer.
 //!
-//! Rows that do not count, such as the padding of short sequences, are left out of every product. The logits
-//! are stored once, as exponentials for the backward pass.
+//! The logits are stored once: the forward pass replaces them with exponentials, and the backward pass replaces
+//! these with slopes.
 #![expect(unsafe_code, reason = "matrix products take raw pointers and strides")]
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Shape, Tensor, WithDType};
@@ -14,11 +14,11 @@ use rayon::prelude::*;
 use crate::buffer::{by_dtype, elements, slice, tensor};
 use crate::composed;
 use crate::device::runs_on_cpu_kernels;
-use crate::embedding::{gather, read};
+use crate::embedding::read;
 use crate::error::{Error, Result};
 use crate::float::Float;
 use crate::matmul::product_vec;
-use crate::matrix::{Matrix, Size};
+use crate::matrix::{Matrix, Size, transpose};
 use crate::real::Real;
 use crate::shapes::{check_bias, dims2};
 use crate::simd::simd;
@@ -26,18 +26,11 @@ use crate::sums::{column_sums, maximum, sum1};
 use crate::tape;
 
 /// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M)
-/// u32 below V → (M). Where `counted` (M) is 0 rather than 1, the result is 0 and nothing is computed.
-/// Differentiable in x, weight and bias.
+/// u32 below V → (M). Differentiable in x, weight and bias.
 ///
 /// # Errors
 /// [`Error::Input`] if the shapes do not fit; [`Error::Argument`] if a target is V or more.
-pub fn linear_log_likelihood(
-    x: &Tensor,
-    weight: &Tensor,
-    bias: &Tensor,
-    targets: &Tensor,
-    counted: &Tensor,
-) -> Result<Tensor> {
+pub fn linear_log_likelihood(x: &Tensor, weight: &Tensor, bias: &Tensor, targets: &Tensor) -> Result<Tensor> {
     let (rows, inputs) = dims2("the input of a likelihood of tokens", x)?;
     let (tokens, columns) = dims2("the weight of a likelihood of tokens", weight)?;
     if columns != inputs || tokens == 0 {
@@ -45,67 +38,40 @@ pub fn linear_log_likelihood(
         return Err(Error::Input { what: "the weight of a likelihood of tokens", expected, found });
     }
     check_bias(Some(bias), tokens)?;
-    for (what, vector) in [("the targets of a likelihood", targets), ("which rows count", counted)] {
-        if vector.dims() != [rows] {
-            let (expected, found) = (format!("({rows})"), vector.shape().clone());
-            return Err(Error::Input { what, expected, found });
-        }
+    if targets.dims() != [rows] {
+        let (expected, found) = (format!("({rows})"), targets.shape().clone());
+        return Err(Error::Input { what: "the targets of a likelihood", expected, found });
     }
     if !runs_on_cpu_kernels(x.device()) {
-        return composed::linear_log_likelihood(x, weight, bias, targets, counted);
+        return composed::linear_log_likelihood(x, weight, bias, targets);
     }
-    let counted = by_dtype!(counted.dtype(), T => places::<T>(counted)?);
-    let targets = read(targets, tokens)?;
-    let op = TokenOp {
-        rows,
-        tokens,
-        inputs,
-        targets: counted.iter().map(|&row| targets[row as usize]).collect(),
-        counted,
-        kept: OnceLock::new(),
-    };
+    let op = TokenOp { tokens, inputs, targets: read(targets, tokens)?, kept: Mutex::new(None) };
     Ok(tape::apply3(&x.contiguous()?, &weight.contiguous()?, &bias.contiguous()?, op)?)
 }
 
-/// The positions where a vector is not 0.
-fn places<T: Float>(x: &Tensor) -> candle_core::Result<Arc<[u32]>> {
-    elements!(T; x);
-    Ok((0u32..).zip(x).filter(|(_, x)| **x != T::ZERO).map(|(place, _)| place).collect())
-}
-
 struct TokenOp {
-    /// Number of input rows, including those that do not count.
-    rows: usize,
     /// V.
     tokens: usize,
     /// I.
     inputs: usize,
-    /// The rows that count, in order.
-    counted: Arc<[u32]>,
-    /// The target of each row that counts.
+    /// The target of each row.
     targets: Arc<[u32]>,
-    kept: OnceLock<Kept>,
-}
-
-/// What the backward pass needs of the forward pass, for each row that counts.
-struct Kept {
-    /// exp(logit − the largest logit), (rows, V).
-    powers: Tensor,
-    /// Their sums, (rows).
-    sums: Tensor,
+    /// The powers of the forward pass and their sums. The backward pass takes them; another backward pass over
+    /// the same graph computes them again.
+    kept: Mutex<Option<[CpuStorage; 2]>>,
 }
 
 /// Gradients of three arguments.
 type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl TokenOp {
-    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> candle_core::Result<Vec<T>> {
+    /// exp(logit − the largest logit of the row) (M, V), their sums (M), and the log likelihoods (M).
+    fn powers<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> [Vec<T>; 3] {
         let Self { tokens, inputs, .. } = *self;
-        let x = gather(x, &self.counted, inputs);
-        let size = Size { m: self.counted.len(), n: tokens, k: inputs };
+        let size = Size { m: self.targets.len(), n: tokens, k: inputs };
         // SAFETY: x is (m, k), and the weight (n, k).
         let mut powers =
-            unsafe { product_vec(size, Matrix::rows(&x, inputs), Matrix::rows(weight, inputs).t()) };
+            unsafe { product_vec(size, Matrix::rows(x, inputs), Matrix::rows(weight, inputs).t()) };
         let mut found = vec![(T::ZERO, T::ZERO); size.m];
         found.par_iter_mut().zip(powers.par_chunks_exact_mut(tokens)).zip(&*self.targets).for_each(
             |((found, logits), &target)| {
@@ -115,15 +81,15 @@ impl TokenOp {
                 );
             },
         );
-        let mut out = vec![T::ZERO; self.rows];
-        for (&row, (log_likelihood, _)) in self.counted.iter().zip(&found) {
-            out[row as usize] = *log_likelihood;
-        }
-        let sums = found.into_iter().map(|(_, sum)| sum).collect();
-        let kept = Kept { powers: tensor(powers, (size.m, tokens))?, sums: tensor::<T>(sums, size.m)? };
-        // The forward pass runs once. A second one would compute the same values.
-        let _ = self.kept.set(kept);
-        Ok(out)
+        let (likelihoods, sums) = found.into_iter().unzip();
+        [powers, sums, likelihoods]
+    }
+
+    fn forward<T: Real>(&self, x: &[T], weight: &[T], bias: &[T]) -> Vec<T> {
+        let [powers, sums, likelihoods] = self.powers(x, weight, bias);
+        let kept = [powers, sums].map(T::to_cpu_storage_owned);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(kept);
+        likelihoods
     }
 
     fn backward<T: Real>(
@@ -131,50 +97,48 @@ impl TokenOp {
         [x, weight, bias]: [&Tensor; 3],
         grad: &Tensor,
     ) -> candle_core::Result<Triple> {
-        let Some(Kept { powers, sums }) = self.kept.get() else {
-            candle_core::bail!("a likelihood went backward before it went forward")
-        };
         let Self { tokens, inputs, .. } = *self;
         let wanted = [x, weight, bias].map(Tensor::track_op);
-        let (x_shape, rows) = (x.shape(), self.counted.len());
-        elements!(T; x, weight, powers, sums, grad);
+        let (x_shape, rows) = (x.shape(), self.targets.len());
+        elements!(T; x, weight, bias, grad);
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let [mut slopes, sums] = match kept {
+            Some([powers, sums]) => [T::cpu_storage_data(powers)?, T::cpu_storage_data(sums)?],
+            None => {
+                let [powers, sums, _] = self.powers(x, weight, bias);
+                [powers, sums]
+            }
+        };
         // (1 at the target − softmax) times the gradient of the row.
-        let mut slopes = vec![T::ZERO; powers.len()];
-        let each = slopes.par_chunks_exact_mut(tokens).zip(powers.par_chunks_exact(tokens)).zip(sums);
-        each.zip(&*self.counted).zip(&*self.targets).for_each(
-            |((((slopes, powers), &sum), &row), &target)| {
-                let grad = grad[row as usize];
-                let factor = -(grad / sum);
-                simd(
-                    #[inline(always)]
-                    || {
-                        for (slope, &power) in slopes.iter_mut().zip(powers) {
-                            *slope = factor * power;
-                        }
-                    },
-                );
-                slopes[target as usize] += grad;
-            },
-        );
+        let each = slopes.par_chunks_exact_mut(tokens).zip(&sums).zip(grad).zip(&*self.targets);
+        each.for_each(|(((slopes, &sum), &grad), &target)| {
+            let factor = -(grad / sum);
+            simd(
+                #[inline(always)]
+                || {
+                    for slope in slopes.iter_mut() {
+                        *slope *= factor;
+                    }
+                },
+            );
+            slopes[target as usize] += grad;
+        });
         let slope_rows = Matrix::rows(&slopes, tokens);
         let for_x = wanted[0].then(|| {
             let size = Size { m: rows, n: inputs, k: tokens };
             // SAFETY: the slopes are (m, k), and the weight (k, n).
             let product = unsafe { product_vec(size, slope_rows, Matrix::rows(weight, inputs)) };
-            let mut out = vec![T::ZERO; self.rows * inputs];
-            if inputs > 0 {
-                for (&row, from) in self.counted.iter().zip(product.chunks_exact(inputs)) {
-                    out[row as usize * inputs..][..inputs].copy_from_slice(from);
-                }
-            }
-            tensor(out, x_shape)
+            tensor(product, x_shape)
         });
         let for_weight = wanted[1].then(|| {
-            let x = gather(x, &self.counted, inputs);
-            let size = Size { m: tokens, n: inputs, k: rows };
-            // SAFETY: the transpose of the slopes is (m, k), and x (k, n).
-            let product = unsafe { product_vec(size, slope_rows.t(), Matrix::rows(&x, inputs)) };
-            tensor(product, (tokens, inputs))
+            // The transpose of the gradient. Its product reads the slopes, by far the largest matrix, once and
+            // along their rows. The bits are those of the gradient's own product.
+            let size = Size { m: inputs, n: tokens, k: rows };
+            // SAFETY: the transpose of x is (m, k), and the slopes are (k, n).
+            let product = unsafe { product_vec(size, Matrix::rows(x, inputs).t(), slope_rows) };
+            // SAFETY: the product is (m, n).
+            let gradient = unsafe { transpose(Matrix::rows(&product, tokens), inputs, tokens) };
+            tensor(gradient, (tokens, inputs))
         });
         let for_bias = wanted[2].then(|| tensor(column_sums(&slopes, tokens), tokens));
         Ok((for_x.transpose()?, for_weight.transpose()?, for_bias.transpose()?))
@@ -215,9 +179,9 @@ impl CustomOp3 for TokenOp {
         l3: &Layout,
     ) -> candle_core::Result<(CpuStorage, Shape)> {
         let out = by_dtype!(s1.dtype(), T => {
-            T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?)?)
+            T::to_cpu_storage_owned(self.forward::<T>(slice(s1, l1)?, slice(s2, l2)?, slice(s3, l3)?))
         });
-        Ok((out, Shape::from(self.rows)))
+        Ok((out, Shape::from(self.targets.len())))
     }
 
     fn bwd(

@@ -101,10 +101,11 @@ impl Head {
         Ok(activate_segments(&noisy, segments, TEMPERATURE)?)
     }
 
-    /// Converts samples to what a GAN's networks see.
-    pub fn to_network(&self, samples: &Tensor) -> Result<Tensor> {
+    /// Converts samples to what a GAN's networks see. Tokens become one-hot rows of `dtype`.
+    pub fn to_network(&self, samples: &Tensor, dtype: DType) -> Result<Tensor> {
         match self {
             Self::Numbers(Range::Unit) => Ok(samples.affine(2.0, -1.0)?),
+            Self::Tokens(head) => tokens::one_hot(samples, head.dims.1, dtype),
             _ => Ok(samples.clone()),
         }
     }
@@ -159,12 +160,12 @@ mod tests {
         let values = Tensor::new(&[[[[0.0f32, 0.25, 1.0]]]], &Device::Cpu).unwrap();
         let read = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
         let images = Head::new(&ImageShape::new(1, 1, 3).into(), "k").unwrap();
-        let signed = images.to_network(&values).unwrap();
+        let signed = images.to_network(&values, DType::F32).unwrap();
         assert_eq!(read(&signed), [-1.0, -0.5, 1.0]);
         assert_eq!(read(&images.to_sample(&signed).unwrap()), [0.0, 0.25, 1.0]);
         assert_eq!((images.activation(), images.noise()), (Activation::Tanh, 0));
         let points = Head::new(&SampleSpec::real(3), "k").unwrap();
-        assert_eq!(read(&points.to_network(&values).unwrap()), [0.0, 0.25, 1.0]);
+        assert_eq!(read(&points.to_network(&values, DType::F32).unwrap()), [0.0, 0.25, 1.0]);
         assert_eq!(points.activation(), Activation::Identity);
         let part = |width, range| Segment { width, range };
         let mixed = vec![part(3, Range::OneHot), part(1, Range::Signed)];
@@ -172,7 +173,8 @@ mod tests {
         assert!(Head::new(&mixed, "model.generator").unwrap_err().to_string().contains("model.generator"));
     }
 
-    /// Networks see shares that add up to 1, and samples are one-hot rows, which end once.
+    /// Networks see shares that add up to 1, and samples are one-hot rows, which end once. Real texts are numbers,
+    /// of which networks see the rows.
     #[test]
     fn tokens_are_soft_to_networks_and_hard_in_samples() {
         let tokens = vec![Segment { width: 3, range: Range::OneHot }];
@@ -184,6 +186,8 @@ mod tests {
         }
         let sample = head.to_sample(&seen).unwrap().to_vec3::<f32>().unwrap();
         assert_eq!(sample, [[[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]);
+        let text = Tensor::new(&[[1u32, 0, 0]], &Device::Cpu).unwrap();
+        assert_eq!(head.to_network(&text, DType::F32).unwrap().to_vec3::<f32>().unwrap(), sample);
     }
 
     /// With Gumbel noise, the position of the largest value is a draw from the softmax (Gumbel 1954).

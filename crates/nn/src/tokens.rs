@@ -1,9 +1,11 @@
-//! Sequences of tokens: their numbers, where they end, and which of them count.
+//! Sequences of tokens: their numbers, their one-hot rows, where they end, and which of them count.
 //!
-//! Token 0 ends a sequence and fills the rest. A sequence without an end has the maximum length.
+//! Token 0 ends a sequence and fills the rest. A sequence without an end has the maximum length. A batch of the
+//! data has token numbers; what models make are one-hot rows. Networks accept both.
 
 use candle_core::{DType, Device, Tensor};
 
+use waxwork_core::model::check_input;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::sample::Range;
 use waxwork_core::{Error, Result, SampleSpec};
@@ -31,18 +33,123 @@ pub fn needs_tokens(sample: &SampleSpec, key: &str) -> Result<(usize, usize)> {
     })
 }
 
-/// 1 for every token before the end and for the end itself, 0 for what follows: numbers `(N, L)` u32 →
-/// `(N, L)` of `dtype`.
-pub fn counted(tokens: &Tensor, dtype: DType) -> Result<Tensor> {
-    let (n, length) = tokens.dims2()?;
-    let rows = tokens.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
-    let mut values = vec![0f32; n * length];
-    for (values, row) in values.chunks_exact_mut(length.max(1)).zip(&rows) {
-        let whole = row.iter().position(|token| *token == END).map_or(length, |end| end + 1);
-        values[..whole].fill(1.0);
+/// The token numbers `(N, L)` u32 of sequences, which are token numbers or one-hot rows `(N, L, V)`.
+///
+/// # Errors
+/// [`Error::Input`] if they have another shape.
+pub fn numbers(sequences: &Tensor, (length, vocabulary): (usize, usize)) -> Result<Tensor> {
+    let n = sequences.dims().first().copied().unwrap_or(0);
+    if sequences.dtype() == DType::U32 {
+        check_input("the sequences", sequences, &(n, length).into())?;
+        return Ok(sequences.clone());
     }
-    let counted = Tensor::from_vec(values, (n, length), &Device::Cpu)?;
-    Ok(counted.to_dtype(dtype)?.to_device(tokens.device())?)
+    check_input("the sequences", sequences, &(n, length, vocabulary).into())?;
+    Ok(kernels::largest(sequences)?)
+}
+
+/// The one-hot rows `(N, L, V)` of sequences, for what multiplies by them: those of token numbers `(N, L)` u32, in
+/// `dtype`. All other values stay as they are.
+///
+/// # Errors
+/// If a number is not below `vocabulary`; a GPU does not check this.
+pub fn one_hot(sequences: &Tensor, vocabulary: usize, dtype: DType) -> Result<Tensor> {
+    if sequences.dtype() != DType::U32 {
+        return Ok(sequences.clone());
+    }
+    let ((n, length), device) = (sequences.dims2()?, sequences.device());
+    let places = sequences.reshape((n * length, 1))?.contiguous()?;
+    let rows = Tensor::zeros((n * length, vocabulary), dtype, device)?;
+    rows.scatter_set(&places, &Tensor::ones((n * length, 1), dtype, device)?, 1)?;
+    Ok(rows.reshape((n, length, vocabulary))?)
+}
+
+/// Tokens as numbers `(N, length)` u32. After the first end, or after the given tokens, all tokens are ends.
+pub fn padded(sequences: &[Vec<u32>], length: usize, device: &Device) -> Result<Tensor> {
+    let mut numbers = vec![END; sequences.len() * length];
+    for (numbers, tokens) in numbers.chunks_exact_mut(length.max(1)).zip(sequences) {
+        let tokens = tokens.iter().copied().take_while(|token| *token != END);
+        numbers.iter_mut().zip(tokens).for_each(|(number, token)| *number = token);
+    }
+    Ok(Tensor::from_vec(numbers, (sequences.len(), length), device)?)
+}
+
+/// Which tokens of sequences `(N, L)` count, T in total: those before the end, and the end itself. What follows is
+/// padding.
+///
+/// Packed values have one row per token that counts, and the rows of a sequence follow each other.
+#[derive(Clone, Debug)]
+pub struct Packing {
+    /// Number of tokens of each sequence.
+    lengths: Vec<usize>,
+    /// L.
+    length: usize,
+    /// The place of each token among the tokens of all sequences with their padding, `(T)` u32.
+    places: Tensor,
+    /// The number of each token's sequence, `(T)` u32.
+    sequences: Tensor,
+}
+
+impl Packing {
+    /// The packing of token numbers `(N, L)` u32.
+    pub fn of(tokens: &Tensor) -> Result<Self> {
+        let (_, length) = tokens.dims2()?;
+        let (mut lengths, mut places, mut sequences) = (Vec::new(), Vec::new(), Vec::new());
+        for (number, tokens) in (0u32..).zip(tokens.to_device(&Device::Cpu)?.to_vec2::<u32>()?) {
+            let own = tokens.iter().position(|token| *token == END).map_or(length, |end| end + 1);
+            lengths.push(own);
+            places.extend((number * length as u32..).take(own));
+            sequences.extend(std::iter::repeat_n(number, own));
+        }
+        let (count, device) = (places.len(), tokens.device());
+        Ok(Self {
+            lengths,
+            length,
+            places: Tensor::from_vec(places, count, device)?,
+            sequences: Tensor::from_vec(sequences, count, device)?,
+        })
+    }
+
+    /// Number of tokens that count, of each sequence.
+    pub fn lengths(&self) -> &[usize] {
+        &self.lengths
+    }
+
+    /// Number of tokens that count.
+    pub fn total(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+
+    /// Leaves out padding: `(N · L, ..)` → `(T, ..)`.
+    pub fn pack(&self, values: &Tensor) -> Result<Tensor> {
+        Ok(values.index_select(&self.places, 0)?)
+    }
+
+    /// Adds zeros for padding: `(T)` → `(N, L)`.
+    pub fn unpack(&self, values: &Tensor) -> Result<Tensor> {
+        let (n, length) = (self.lengths.len(), self.length);
+        let zeros = Tensor::zeros(n * length, values.dtype(), values.device())?;
+        Ok(zeros.index_add(&self.places, values, 0)?.reshape((n, length))?)
+    }
+
+    /// Repeats the row of each sequence for all of its tokens: `(N, W)` → `(T, W)`.
+    pub fn repeat(&self, rows: &Tensor) -> Result<Tensor> {
+        Ok(kernels::embedding(rows, &self.sequences)?)
+    }
+
+    /// The row of each sequence's last token: `(T, W)` → `(N, W)`.
+    pub fn last(&self, rows: &Tensor) -> Result<Tensor> {
+        let ends = self.lengths.iter().scan(0usize, |end, length| {
+            *end += length;
+            Some((*end as u32).saturating_sub(1))
+        });
+        Ok(kernels::embedding(rows, &Tensor::from_iter(ends, rows.device())?)?)
+    }
+
+    /// The sum over the tokens of each sequence: `(T)` → `(N)`.
+    pub fn sums(&self, values: &Tensor) -> Result<Tensor> {
+        let zeros = Tensor::zeros(self.lengths.len(), values.dtype(), values.device())?;
+        Ok(zeros.index_add(&self.sequences, values, 0)?)
+    }
 }
 
 /// Ones above the diagonal, `(L, L)`. A product with it sums over all earlier positions.
@@ -52,40 +159,16 @@ fn earlier(length: usize) -> Result<Tensor> {
     Ok(Tensor::from_iter(values, &Device::Cpu)?.reshape((length, length))?)
 }
 
-/// The row of each sequence's last counted token, if the sequences of a batch follow each other: `(N, L)` of
-/// [`counted`] → `(N)` u32.
-pub fn last(counted: &Tensor) -> Result<Tensor> {
-    let (n, length) = counted.dims2()?;
-    let before = counted.to_dtype(DType::F32)?.sum(1)?;
-    let starts: Vec<f32> = (0..n).map(|row| (row * length) as f32 - 1.0).collect();
-    Ok((before + Tensor::from_vec(starts, n, counted.device())?)?.to_dtype(DType::U32)?)
-}
-
 /// The most likely token at every position as one-hot rows. After the first end, all tokens are ends:
 /// `(N, L, V)` → the same shape.
 pub fn most_likely(outputs: &Tensor) -> Result<Tensor> {
-    let (n, length, vocabulary) = outputs.dims3()?;
+    let (_, length, vocabulary) = outputs.dims3()?;
     let tokens = kernels::largest(outputs)?.to_device(&Device::Cpu)?.to_vec2::<u32>()?;
-    one_hot(&tokens, (n, length, vocabulary), outputs)
+    one_hot(&padded(&tokens, length, outputs.device())?, vocabulary, outputs.dtype())
 }
 
-/// Tokens as one-hot rows `(N, L, V)` of the type and on the device of `like`. After the first end, or after
-/// the given tokens, all tokens are ends.
-pub fn one_hot(tokens: &[Vec<u32>], shape: (usize, usize, usize), like: &Tensor) -> Result<Tensor> {
-    let (n, length, vocabulary) = shape;
-    let mut values = vec![0f32; n * length * vocabulary];
-    for (rows, tokens) in values.chunks_exact_mut((length * vocabulary).max(1)).zip(tokens) {
-        let mut tokens = tokens.iter().copied().take_while(|token| *token != END);
-        for row in rows.chunks_exact_mut(vocabulary) {
-            if let Some(value) = row.get_mut(tokens.next().unwrap_or(END) as usize) {
-                *value = 1.0;
-            }
-        }
-    }
-    Ok(Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(like.dtype())?.to_device(like.device())?)
-}
-
-/// [`counted`] as nodes of a graph, of one-hot rows `(batch, L, V)`.
+/// 1 for every token that counts and 0 for padding, as nodes of a graph: one-hot rows `(batch, L, V)` →
+/// `(batch, L)`.
 ///
 /// # Errors
 /// If a constant cannot be stored.
@@ -124,19 +207,75 @@ pub fn export_most_likely(mut scope: GraphScope<'_>, outputs: &Value, dims: (usi
 
 #[cfg(test)]
 mod tests {
+    use candle_core::Var;
     use waxwork_core::ImageShape;
     use waxwork_core::sample::Segment;
 
     use super::*;
 
+    fn tensor(values: &[u32], shape: (usize, usize)) -> Tensor {
+        Tensor::from_slice(values, shape, &Device::Cpu).unwrap()
+    }
+
     #[test]
     fn the_end_counts_once_and_padding_not_at_all() {
-        let tokens = Tensor::new(&[[3u32, 1, 0, 0], [0, 0, 0, 0], [2, 2, 1, 3], [1, 1, 1, 0]], &Device::Cpu);
-        let tokens = tokens.unwrap();
-        let counted = counted(&tokens, DType::F64).unwrap();
-        let want = [[1.0, 1.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [1.0; 4], [1.0; 4]];
-        assert_eq!(counted.to_vec2::<f64>().unwrap(), want);
-        assert_eq!(last(&counted).unwrap().to_vec1::<u32>().unwrap(), [2, 4, 11, 15]);
+        let tokens = tensor(&[3, 1, 0, 0, 0, 0, 0, 0, 2, 2, 1, 3, 1, 1, 1, 0], (4, 4));
+        let packing = Packing::of(&tokens).unwrap();
+        assert_eq!((packing.lengths(), packing.total()), ([3, 1, 4, 4].as_slice(), 12));
+        let packed = packing.pack(&tokens.flatten_all().unwrap()).unwrap();
+        assert_eq!(packed.to_vec1::<u32>().unwrap(), [3, 1, 0, 0, 2, 2, 1, 3, 1, 1, 1, 0]);
+        let numbers: Vec<f64> = (1..=12u8).map(f64::from).collect();
+        let numbers = Tensor::new(numbers, &Device::Cpu).unwrap();
+        let sums = packing.sums(&numbers).unwrap().to_vec1::<f64>().unwrap();
+        assert_eq!(sums, [6.0, 4.0, 26.0, 42.0]);
+        let unpacked = packing.unpack(&numbers).unwrap().to_vec2::<f64>().unwrap();
+        let want =
+            [[1.0, 2.0, 3.0, 0.0], [4.0, 0.0, 0.0, 0.0], [5.0, 6.0, 7.0, 8.0], [9.0, 10.0, 11.0, 12.0]];
+        assert_eq!(unpacked, want);
+        let rows = numbers.unsqueeze(1).unwrap();
+        assert_eq!(packing.last(&rows).unwrap().to_vec2::<f64>().unwrap(), [[3.0], [4.0], [8.0], [12.0]]);
+        let repeated = packing.repeat(&rows.narrow(0, 0, 4).unwrap()).unwrap().flatten_all().unwrap();
+        let want = [1.0, 1.0, 1.0, 2.0, 3.0, 3.0, 3.0, 3.0, 4.0, 4.0, 4.0, 4.0];
+        assert_eq!(repeated.to_vec1::<f64>().unwrap(), want);
+    }
+
+    /// Sums, repetitions and padding are on the tape, and give each value the gradient of what it became.
+    #[test]
+    fn gradients_pass_through_packings() {
+        let packing = Packing::of(&tensor(&[3, 0, 0, 1, 1, 2], (2, 3))).unwrap();
+        let latents = Var::new(&[[1f64, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+        let repeated = packing.repeat(&latents).unwrap();
+        let each = repeated.sum(1).unwrap();
+        let weights = Tensor::new(&[10f64, 1.0], &Device::Cpu).unwrap();
+        let places = Tensor::new(&[[1f64, 2.0, 3.0], [4.0, 5.0, 6.0]], &Device::Cpu).unwrap();
+        let sums = (packing.sums(&each).unwrap() * weights).unwrap().sum_all().unwrap();
+        let unpacked = (packing.unpack(&each).unwrap() * places).unwrap().sum_all().unwrap();
+        let last = packing.last(&repeated).unwrap().sum_all().unwrap();
+        let loss = ((sums + unpacked).unwrap() + last).unwrap();
+        let mut gradients = kernels::backward(&loss).unwrap();
+        let gradient = gradients.take(&latents).unwrap().unwrap().to_vec2::<f64>().unwrap();
+        // Per token of a sequence its weight, its place, and once the last one.
+        let [one, other] = [20.0 + 1.0 + 2.0 + 1.0, 3.0 + 4.0 + 5.0 + 6.0 + 1.0];
+        assert_eq!(gradient, [[one; 2], [other; 2]]);
+    }
+
+    /// Networks see the same sequences, whether they are numbers or rows.
+    #[test]
+    fn numbers_and_one_hot_rows_are_the_same_sequences() {
+        let tokens = padded(&[vec![2, 1], vec![0, 2], vec![1, 1, 1]], 3, &Device::Cpu).unwrap();
+        assert_eq!(tokens.to_vec2::<u32>().unwrap(), [[2, 1, 0], [0, 0, 0], [1, 1, 1]]);
+        let rows = one_hot(&tokens, 3, DType::F64).unwrap();
+        let first = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]];
+        assert_eq!(rows.to_vec3::<f64>().unwrap()[0], first);
+        for sequences in [&tokens, &rows] {
+            let read = numbers(sequences, (3, 3)).unwrap();
+            assert_eq!(read.to_vec2::<u32>().unwrap(), tokens.to_vec2::<u32>().unwrap());
+            let again = one_hot(sequences, 3, DType::F64).unwrap();
+            assert_eq!(again.to_vec3::<f64>().unwrap(), rows.to_vec3::<f64>().unwrap());
+            let error = numbers(sequences, (4, 3)).unwrap_err().to_string();
+            assert!(error.contains("the sequences"), "{error}");
+        }
+        assert!(one_hot(&tokens, 2, DType::F32).is_err());
     }
 
     #[test]

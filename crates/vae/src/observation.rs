@@ -91,7 +91,7 @@ impl Observation {
                 check_input(what, inputs, &sample.batch(n))?;
                 Ok(inputs.clone())
             }
-            Self::Tokens(decoder) => decoder.read_rows(inputs),
+            Self::Tokens(decoder) => decoder.numbers(inputs),
         }
     }
 

@@ -1,18 +1,18 @@
 //! Encoder and decoder of sequences of tokens (Bowman et al. 2016).
 //!
-//! Both read token numbers, `(N, L)` u32. The decoder is p(x | z) = Π p(xₜ | x₁ … xₜ₋₁, z). Its likelihood
-//! depends on the tokens that the decoder gets as input, so network and observation model are one type.
+//! Both read token numbers, `(N, L)` u32, and compute nothing for padding. The decoder is p(x | z) = Π p(xₜ | x₁ …
+//! xₜ₋₁, z). Its likelihood depends on the tokens that the decoder gets as input, so network and observation model
+//! are one type.
 
 use candle_core::{Device, Tensor};
 
-use waxwork_core::model;
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::rng::{Draws, Stream};
 use waxwork_core::{Batch, DType, Drawing, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
-use waxwork_nn::tokens;
+use waxwork_nn::tokens::{self, Packing};
 
 use crate::posterior::repeat_rows;
 
@@ -55,12 +55,11 @@ impl TokenEncoder {
 
     /// Tokens `(N, L)` → features `(N, hidden)`.
     pub(crate) fn forward(&self, inputs: &Tensor) -> Result<Tensor> {
-        let n = inputs.dim(0)?;
-        let features = self.embedding.forward(&inputs.flatten_all()?)?;
-        let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
-        let states = self.recurrent.forward(&features, &start)?;
-        let last = tokens::last(&tokens::counted(inputs, DType::F32)?)?;
-        Ok(kernels::embedding(&states, &last)?)
+        let packing = Packing::of(inputs)?;
+        let features = self.embedding.forward(&packing.pack(&inputs.flatten_all()?)?)?;
+        let start = (inputs.dim(0)?, self.recurrent.state());
+        let start = Tensor::zeros(start, features.dtype(), features.device())?;
+        packing.last(&self.recurrent.forward(&features, &start, packing.lengths())?)
     }
 
     /// [`TokenEncoder::forward`] as nodes of a graph, of one-hot rows `(batch, L, V)`.
@@ -117,12 +116,12 @@ impl Targets {
         Ok(Self { values: repeat_rows(&self.values, k)?, given, counted, factors })
     }
 
-    /// Multiplies features `(N · L, width)` by the factors at `place`.
-    fn dropped(&self, features: Tensor, place: usize) -> Result<Tensor> {
+    /// Multiplies packed features `(T, width)` by the factors at `place`.
+    fn dropped(&self, features: Tensor, place: usize, packing: &Packing) -> Result<Tensor> {
         match &self.factors {
             Some(factors) => {
-                let factors = factors[place].reshape(features.shape())?.to_dtype(features.dtype())?;
-                Ok((features * factors)?)
+                let factors = packing.pack(&factors[place].reshape(((), features.dim(1)?))?)?;
+                Ok(features.mul(&factors.to_dtype(features.dtype())?)?)
             }
             None => Ok(features),
         }
@@ -179,27 +178,23 @@ impl TokenDecoder {
         self.dims.0 * self.dims.1
     }
 
-    /// Reads the tokens from a batch's one-hot rows, up to the length of its longest sequence if the lengths
-    /// are known.
+    /// The token numbers of a batch, up to the length of its longest sequence if the lengths are known.
     ///
     /// # Errors
-    /// If the rows have another shape.
+    /// If the sequences have another shape.
     pub(crate) fn read(&self, batch: &Batch) -> Result<Tensor> {
-        let all = self.read_rows(&batch.inputs)?;
+        let all = self.numbers(&batch.inputs)?;
         let Some(lengths) = &batch.lengths else { return Ok(all) };
         let longest = lengths.to_vec1::<u32>()?.into_iter().max().unwrap_or(0) as usize;
         Ok(all.narrow(1, 0, (longest + 1).min(self.dims.0))?.contiguous()?)
     }
 
-    /// Reads token numbers `(N, L)` u32 from one-hot rows `(N, L, V)`.
+    /// The token numbers `(N, L)` u32 of samples, which are numbers or one-hot rows.
     ///
     /// # Errors
-    /// If the rows have another shape.
-    pub(crate) fn read_rows(&self, rows: &Tensor) -> Result<Tensor> {
-        let n = rows.dims().first().copied().unwrap_or(0);
-        let (length, vocabulary) = self.dims;
-        model::check_input("the sequences", rows, &(n, length, vocabulary).into())?;
-        Ok(kernels::largest(rows)?)
+    /// If the sequences have another shape.
+    pub(crate) fn numbers(&self, samples: &Tensor) -> Result<Tensor> {
+        tokens::numbers(samples, self.dims)
     }
 
     /// Targets for evaluation: every token is predicted from all tokens before it.
@@ -246,15 +241,15 @@ impl TokenDecoder {
 
     /// log p(x | z) in nats, `(N)`, for latents concatenated with conditions, `(N, given)`.
     pub(crate) fn log_likelihood(&self, z: &Tensor, targets: &Targets, mode: Mode<'_>) -> Result<Tensor> {
-        let (n, length) = targets.values.dims2()?;
-        let given = targets.given.as_ref().unwrap_or(&targets.values);
-        let features = targets.dropped(self.embedding.forward(&given.flatten_all()?)?, 0)?;
-        let inputs = Tensor::cat(&[&features, &repeat_rows(z, length)?], 1)?;
+        let packing = Packing::of(&targets.values)?;
+        let packed = |tokens: &Tensor| packing.pack(&tokens.flatten_all()?);
+        let given = packed(targets.given.as_ref().unwrap_or(&targets.values))?;
+        let features = targets.dropped(self.embedding.forward(&given)?, 0, &packing)?;
+        let inputs = Tensor::cat(&[&features, &packing.repeat(z)?], 1)?;
         let start = self.start.forward(z, Activation::Tanh, mode)?;
-        let states = targets.dropped(self.recurrent.forward(&inputs, &start)?, 1)?;
-        let counted = tokens::counted(&targets.values, z.dtype())?.flatten_all()?;
-        let each = self.output.log_likelihood(&states, &targets.values.flatten_all()?, &counted, mode)?;
-        Ok(each.reshape((n, length))?.sum(1)?)
+        let states = self.recurrent.forward(&inputs, &start, packing.lengths())?;
+        let states = targets.dropped(states, 1, &packing)?;
+        packing.sums(&self.output.log_likelihood(&states, &packed(&targets.values)?, mode)?)
     }
 
     /// Width of the recurrent layer's state, and size of the vocabulary.
@@ -313,7 +308,7 @@ impl TokenDecoder {
                 break;
             }
         }
-        tokens::one_hot(&sequences, (n, length, vocabulary), z)
+        tokens::one_hot(&tokens::padded(&sequences, length, z.device())?, vocabulary, z.dtype())
     }
 }
 

@@ -8,7 +8,7 @@ use waxwork_core::walk::{Interpolation, interpolation};
 use waxwork_core::{SampleRequest, Tensor, store};
 use waxwork_data::Dataset;
 use waxwork_data::embedded::Grammar;
-use waxwork_data::text::{from_rows, tokens, tokens_of};
+use waxwork_data::text::{from_tensor, tokens, tokens_of};
 use waxwork_eval::text::phrases::are_phrases;
 use waxwork_models::{Classes, Run};
 
@@ -107,10 +107,10 @@ impl TextsView {
     }
 }
 
-/// The tokens of a model's outputs.
-fn texts(run: &Run, made: &Tensor) -> Result<Vec<Vec<u16>>, Failure> {
+/// The tokens of texts as networks see or make them.
+fn texts(run: &Run, texts: &Tensor) -> Result<Vec<Vec<u16>>, Failure> {
     let kind = run.info.kind();
-    Ok(tokens(&from_rows(&kind, made)?, kind.bytes() / 2))
+    Ok(tokens(&from_tensor(&kind, texts)?, kind.bytes() / 2))
 }
 
 /// Some lines of the previews of training.

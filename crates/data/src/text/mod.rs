@@ -91,7 +91,8 @@ pub fn tokens_of(split: &Split) -> Result<Vec<Vec<u16>>> {
     Ok(tokens(&bytes, length))
 }
 
-/// The sample of a text as networks see it: a one-hot row per position.
+/// The sample of a text: a one-hot row per position, as models make it. A batch of texts holds token numbers
+/// instead.
 ///
 /// # Errors
 /// If such texts are impossible, or have too many values.
@@ -99,39 +100,42 @@ pub(crate) fn spec(vocabulary: usize, length: usize) -> waxwork_core::Result<Sam
     SampleSpec::new(vec![length, vocabulary], vec![Segment { width: vocabulary, range: Range::OneHot }])
 }
 
-/// Texts at rest as networks see them, one after the other. A token outside of the vocabulary is a row of
-/// zeros.
-pub fn one_hot(bytes: &[u8], vocabulary: usize) -> Vec<f32> {
-    let (numbers, _) = bytes.as_chunks::<2>();
-    let mut values = vec![0.0; numbers.len() * vocabulary];
-    for (row, number) in values.chunks_exact_mut(vocabulary).zip(numbers) {
-        if let Some(value) = row.get_mut(usize::from(u16::from_le_bytes(*number))) {
-            *value = 1.0;
-        }
-    }
-    values
+/// The token numbers of texts at rest, one after the other.
+pub fn numbers(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks::<2>().0.iter().map(|number| u32::from(u16::from_le_bytes(*number))).collect()
 }
 
-/// Converts outputs of networks `(N, length, vocabulary)` to texts at rest. Each position gets the token of
-/// the largest value, the first of them if several are equal. After the first end, all tokens are ends.
+/// Texts at rest, from token numbers `(N, length)` u32 or from outputs of networks `(N, length, vocabulary)`. Each
+/// position of an output gets the token of the largest value, the first of them if several are equal. After the
+/// first end, all tokens are ends.
 ///
 /// # Errors
-/// [`Error::Config`] if `kind` is not a kind of text, or the outputs have another shape.
-pub fn from_rows(kind: &Kind, rows: &Tensor) -> Result<Vec<u8>> {
+/// [`Error::Config`] if `kind` is not a kind of text, or the tensor has another shape or another token.
+pub fn from_tensor(kind: &Kind, texts: &Tensor) -> Result<Vec<u8>> {
     let Kind::Text { vocabulary, length } = *kind else { return Err(no_texts(kind)) };
-    if rows.dims().get(1..) != Some(&[length, vocabulary]) {
-        let reason = format!("an output of shape {:?} does not fit {kind}", rows.dims());
-        return Err(Error::Config { key: "data.text", reason });
-    }
-    let values = rows.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-    let most = |row: &[f32]| {
-        let first = |best: usize, place: usize| if row[place] > row[best] { place } else { best };
-        (1..row.len()).fold(0, first) as u16
+    let fail = |reason: String| Err(Error::Config { key: "data.text", reason });
+    let host = texts.to_device(&Device::Cpu)?.flatten_all()?;
+    let tokens: Vec<u16> = match texts.dims() {
+        &[_, found] if found == length && texts.dtype() == DType::U32 => {
+            let numbers = host.to_vec1::<u32>()?;
+            if let Some(token) = numbers.iter().find(|token| **token as usize >= vocabulary) {
+                return fail(format!("there is no token {token} in {kind}"));
+            }
+            numbers.into_iter().map(|token| token as u16).collect()
+        }
+        &[_, found, width] if (found, width) == (length, vocabulary) => {
+            let most = |row: &[f32]| {
+                let first = |best: usize, place: usize| if row[place] > row[best] { place } else { best };
+                (1..row.len()).fold(0, first) as u16
+            };
+            host.to_dtype(DType::F32)?.to_vec1::<f32>()?.chunks_exact(vocabulary).map(most).collect()
+        }
+        dims => return fail(format!("a tensor of shape {dims:?} does not fit {kind}")),
     };
-    let mut bytes = Vec::with_capacity(2 * values.len() / vocabulary);
-    for text in values.chunks_exact(length * vocabulary) {
-        let tokens = text.chunks_exact(vocabulary).map(most).take_while(|token| *token != END);
-        bytes.extend(at_rest(&tokens.collect::<Vec<_>>(), length));
+    let mut bytes = Vec::with_capacity(2 * tokens.len());
+    for text in tokens.chunks_exact(length) {
+        let end = text.iter().position(|token| *token == END).unwrap_or(length);
+        bytes.extend(at_rest(&text[..end], length));
     }
     Ok(bytes)
 }
@@ -161,10 +165,16 @@ mod tests {
             [[0.0, 0.5, 0.5], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [0.0, 1.0, 0.0]],
         ];
         let rows = Tensor::new(&rows, &Device::Cpu).unwrap();
-        let bytes = from_rows(&kind, &rows).unwrap();
+        let bytes = from_tensor(&kind, &rows).unwrap();
         assert_eq!(tokens(&bytes, 4), [vec![2], vec![1, 2, 1, 1]]);
         assert_eq!(bytes[..8], [2, 0, 0, 0, 0, 0, 0, 0], "nothing but ends after the end");
-        assert!(from_rows(&Kind::Text { vocabulary: 4, length: 4 }, &rows).is_err());
-        assert!(from_rows(&Kind::Points { dimensions: 2 }, &rows).is_err());
+        let numbers = Tensor::new(&[[2u32, 0, 1, 2], [1, 2, 1, 1]], &Device::Cpu).unwrap();
+        assert_eq!(from_tensor(&kind, &numbers).unwrap(), bytes);
+        for wrong in [Kind::Text { vocabulary: 4, length: 4 }, Kind::Points { dimensions: 2 }] {
+            assert!(from_tensor(&wrong, &rows).is_err());
+        }
+        for wrong in [Kind::Text { vocabulary: 3, length: 2 }, Kind::Text { vocabulary: 2, length: 4 }] {
+            assert!(from_tensor(&wrong, &numbers).is_err());
+        }
     }
 }

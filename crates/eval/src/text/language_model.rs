@@ -11,13 +11,13 @@ use waxwork_core::hash::sha256;
 use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, DType, Device, Kind, Loss, Mode, ParamGroup, ParamSet, StepContext, Tensor, Trainable,
-    TrainingState, store,
+    Batch, Device, Kind, Loss, Mode, ParamGroup, ParamSet, StepContext, Tensor, Trainable, TrainingState,
+    store,
 };
 use waxwork_data::text::{END, tokens_of};
 use waxwork_data::{Dataset, Split};
 use waxwork_nn::layers::{Embedding, Linear, Lstm, WeightInit};
-use waxwork_nn::tokens;
+use waxwork_nn::tokens::Packing;
 
 use super::MOST;
 use crate::cache::{self, Place};
@@ -26,7 +26,7 @@ use crate::report::{Metric, Protocol};
 use crate::{Error, Result};
 
 /// Increased whenever training on the same texts gives a different model; part of its identity.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 const SEED: u64 = 0;
 /// Width of a token's embedding.
 const EMBEDDING: usize = 64;
@@ -105,27 +105,27 @@ impl Network {
         Self::new(vocabulary, stored.params.frozen())
     }
 
-    /// log p of every token in nats: `(N, L)` u32 → `(N · L)`, 0 after the end of a text.
+    /// log p of all tokens up to the end of each text in nats, one text after the other: `(N, L)` u32 → `(T)`.
     fn log_likelihood(&self, texts: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
         let (n, length) = texts.dims2()?;
         let none = Tensor::full(self.vocabulary as u32, (n, 1), texts.device())?;
         let given = Tensor::cat(&[&none, &texts.narrow(1, 0, length - 1)?], 1)?;
-        let features = self.embedding.forward(&given.flatten_all()?)?;
+        let packing = Packing::of(texts)?;
+        let features = self.embedding.forward(&packing.pack(&given.flatten_all()?)?)?;
         let start = Tensor::zeros((n, 2 * HIDDEN), features.dtype(), features.device())?;
-        let states = self.recurrent.forward(&features, &start)?;
-        let counted = tokens::counted(texts, DType::F32)?.flatten_all()?;
-        self.output.log_likelihood(&states, &texts.flatten_all()?, &counted, mode)
+        let states = self.recurrent.forward(&features, &start, packing.lengths())?;
+        self.output.log_likelihood(&states, &packing.pack(&texts.flatten_all()?)?, mode)
     }
 
     fn score(&self, texts: &[Vec<u32>]) -> waxwork_core::Result<Score> {
         let mut each = Vec::with_capacity(texts.len());
         for texts in texts.chunks(BATCH) {
             let some: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
-            let padded = padded(&some)?;
-            let width = padded.dim(1)?;
-            let logs = self.log_likelihood(&padded, Mode::Eval)?.to_vec1::<f32>()?;
-            let sums = logs.chunks_exact(width).map(|logs| -logs.iter().copied().map(f64::from).sum::<f64>());
-            each.extend(sums.zip(texts.iter().map(Vec::len)));
+            let mut logs = self.log_likelihood(&padded(&some)?, Mode::Eval)?.to_vec1::<f32>()?.into_iter();
+            for text in texts {
+                let own = logs.by_ref().take(text.len());
+                each.push((-own.map(f64::from).sum::<f64>(), text.len()));
+            }
         }
         Ok(per_token(&each))
     }
@@ -141,9 +141,8 @@ impl Trainable for Network {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> waxwork_core::Result<()> {
-        let all = f64::from(tokens::counted(&batch.inputs, DType::F32)?.sum_all()?.to_scalar::<f32>()?);
-        let sum = self.log_likelihood(&batch.inputs, ctx.train())?.sum_all()?;
-        ctx.update(&["language-model"], Loss::new("loss", (sum * (-1.0 / all.max(1.0)))?))
+        let mean = self.log_likelihood(&batch.inputs, ctx.train())?.mean_all()?;
+        ctx.update(&["language-model"], Loss::new("loss", mean.neg()?))
     }
 }
 

@@ -1,18 +1,49 @@
-//! The LSTM and the GRU over whole sequences, step by step.
+//! The LSTM and the GRU over whole sequences, step by step. They compute padding too, because the launches of a
+//! step cost more than its padding.
 
 use candle_core::{D, Tensor};
 
 use crate::composed::backward::{ArgumentGradients, Backward, attach, cast, want};
 use crate::composed::pointwise::sigmoid;
 use crate::composed::products::product;
+use crate::composed::tokens::embedding;
 use crate::error::Result;
 
 /// As the kernel of this name.
-pub(crate) fn lstm(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
-    let steps = forward(&contributions.detach(), &weight.detach(), &start.detach())?;
-    let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
-    let y = joined(&hidden)?;
-    attach(y, &[contributions, weight, start], LstmBackward { steps })
+pub(crate) fn lstm(
+    contributions: &Tensor,
+    weight: &Tensor,
+    start: &Tensor,
+    lengths: &[usize],
+) -> Result<Tensor> {
+    padded(contributions, lengths, |contributions| {
+        let steps = forward(&contributions.detach(), &weight.detach(), &start.detach())?;
+        let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
+        let y = joined(&hidden)?;
+        attach(y, &[contributions, weight, start], LstmBackward { steps })
+    })
+}
+
+/// Computes sequences of several lengths as sequences of one length: pads `rows` `(T, W)` with zeros to
+/// `(N · L, W)` for the longest length L, and removes the padding from the result. At the end of a sequence,
+/// padding changes neither the steps before it nor their gradients.
+fn padded(
+    rows: &Tensor,
+    lengths: &[usize],
+    compute: impl FnOnce(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let longest = lengths.iter().copied().max().unwrap_or(0);
+    if lengths.iter().all(|&length| length == longest) {
+        return compute(rows);
+    }
+    let of_sequence =
+        |(sequence, &length): (usize, &usize)| (sequence * longest..).take(length).map(|place| place as u32);
+    let places: Vec<u32> = lengths.iter().enumerate().flat_map(of_sequence).collect();
+    let (count, width) = rows.dims2()?;
+    let places = Tensor::from_vec(places, count, rows.device())?;
+    let zeros = Tensor::zeros((lengths.len() * longest, width), rows.dtype(), rows.device())?;
+    let all = zeros.index_add(&places, &rows.contiguous()?, 0)?;
+    embedding(&compute(&all)?, &places)
 }
 
 /// As the kernel of this name.
@@ -130,11 +161,18 @@ impl Backward for LstmBackward {
 }
 
 /// As the kernel of this name.
-pub(crate) fn gru(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> Result<Tensor> {
-    let steps = gru_forward(&contributions.detach(), &weight.detach(), &start.detach())?;
-    let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
-    let y = joined(&hidden)?;
-    attach(y, &[contributions, weight, start], GruBackward { steps })
+pub(crate) fn gru(
+    contributions: &Tensor,
+    weight: &Tensor,
+    start: &Tensor,
+    lengths: &[usize],
+) -> Result<Tensor> {
+    padded(contributions, lengths, |contributions| {
+        let steps = gru_forward(&contributions.detach(), &weight.detach(), &start.detach())?;
+        let hidden: Vec<&Tensor> = steps.iter().map(|step| &step.hidden).collect();
+        let y = joined(&hidden)?;
+        attach(y, &[contributions, weight, start], GruBackward { steps })
+    })
 }
 
 /// As the kernel of this name.

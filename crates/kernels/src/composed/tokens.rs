@@ -45,11 +45,10 @@ pub(crate) fn linear_log_likelihood(
     weight: &Tensor,
     bias: &Tensor,
     targets: &Tensor,
-    counted: &Tensor,
 ) -> Result<Tensor> {
     let logits = linear(x, weight, Some(bias), Activation::Identity)?;
     let shifted = logits.broadcast_sub(&logits.max_keepdim(1)?.detach())?;
     let log_sum = log(&exp(&shifted)?.sum(1)?)?;
     let chosen = shifted.gather(&targets.contiguous()?.unsqueeze(1)?, 1)?.squeeze(1)?;
-    Ok((chosen - log_sum)?.mul(&counted.detach())?)
+    Ok((chosen - log_sum)?)
 }

@@ -13,20 +13,21 @@ fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())
 }
 
-/// The textbook's loops: hidden states `(N · L, H)`, and the last state `(N, 2H)`.
-fn by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f64>) {
-    let ((all, gates), n) = (x.dims2().unwrap(), start.dim(0).unwrap());
-    let (steps, width) = (all / n, gates / 4);
+/// The textbook's loops: hidden states `(T, H)` of sequences with these numbers of steps, and the last state
+/// `(N, 2H)`.
+fn by_loops(x: &Tensor, weight: &Tensor, start: &Tensor, lengths: &[usize]) -> (Vec<f64>, Vec<f64>) {
+    let gates = x.dim(1).unwrap();
+    let width = gates / 4;
     let (x, w, start) = (flat(x), flat(weight), flat(start));
     let (mut all, mut last) = (Vec::new(), Vec::new());
-    for row in 0..n {
-        let state = &start[row * 2 * width..][..2 * width];
+    let mut contributions = x.chunks_exact(gates);
+    for (state, &length) in start.chunks_exact(2 * width).zip(lengths) {
         let (mut h, mut c) = (state[..width].to_vec(), state[width..].to_vec());
-        for step in 0..steps {
+        for x in contributions.by_ref().take(length) {
             let a: Vec<f64> = (0..gates)
                 .map(|gate| {
                     let recurrent: f64 = (0..width).map(|j| w[gate * width + j] * h[j]).sum();
-                    x[(row * steps + step) * gates + gate] + recurrent
+                    x[gate] + recurrent
                 })
                 .collect();
             for j in 0..width {
@@ -41,17 +42,18 @@ fn by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f64>)
     (all, last)
 }
 
-/// The textbook's loops for a GRU: hidden states `(N · L, H)`, and the last hidden state `(N, H)`.
-fn gru_by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f64>) {
-    let ((all, gates), n) = (x.dims2().unwrap(), start.dim(0).unwrap());
-    let (steps, width) = (all / n, gates / 3);
+/// The textbook's loops for a GRU: hidden states `(T, H)` of sequences with these numbers of steps, and the last
+/// hidden state `(N, H)`.
+fn gru_by_loops(x: &Tensor, weight: &Tensor, start: &Tensor, lengths: &[usize]) -> (Vec<f64>, Vec<f64>) {
+    let gates = x.dim(1).unwrap();
+    let width = gates / 3;
     let (x, w, start) = (flat(x), flat(weight), flat(start));
     let (mut all, mut last) = (Vec::new(), Vec::new());
-    for row in 0..n {
-        let (h, bias) = start[row * 2 * width..][..2 * width].split_at(width);
+    let mut contributions = x.chunks_exact(gates);
+    for (state, &length) in start.chunks_exact(2 * width).zip(lengths) {
+        let (h, bias) = state.split_at(width);
         let mut h = h.to_vec();
-        for step in 0..steps {
-            let a = &x[(row * steps + step) * gates..][..gates];
+        for a in contributions.by_ref().take(length) {
             let recurrent: Vec<f64> =
                 (0..gates).map(|gate| (0..width).map(|j| w[gate * width + j] * h[j]).sum()).collect();
             for j in 0..width {
@@ -66,31 +68,38 @@ fn gru_by_loops(x: &Tensor, weight: &Tensor, start: &Tensor) -> (Vec<f64>, Vec<f
     (all, last)
 }
 
+/// Numbers of steps of up to four sequences: equal or not, some of them 0, but not all.
+fn lengths() -> impl Strategy<Value = Vec<usize>> {
+    let equal = (1usize..5, 1usize..6).prop_map(|(n, steps)| vec![steps; n]);
+    let different = proptest::collection::vec(0usize..6, 1..5);
+    prop_oneof![equal, different.prop_filter("no steps", |lengths| lengths.iter().any(|steps| *steps > 0))]
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn grus_match_the_loops(n in 1usize..5, steps in 1usize..6, width in 1usize..9, seed: u64) {
-        let x = (random(seed, &[n * steps, 3 * width]) * 2.0).unwrap();
+    fn grus_match_the_loops(lengths in lengths(), width in 1usize..9, seed: u64) {
+        let x = (random(seed, &[lengths.iter().sum(), 3 * width]) * 2.0).unwrap();
         let weight = random(seed ^ 1, &[3 * width, width]);
-        let start = random(seed ^ 2, &[n, 2 * width]);
-        let (want, _) = gru_by_loops(&x, &weight, &start);
-        let got = gru(&x, &weight, &start).unwrap();
-        assert_eq!(got.dims(), [n * steps, width]);
+        let start = random(seed ^ 2, &[lengths.len(), 2 * width]);
+        let (want, _) = gru_by_loops(&x, &weight, &start, &lengths);
+        let got = gru(&x, &weight, &start, &lengths).unwrap();
+        assert_eq!(got.dims(), [lengths.iter().sum(), width]);
         assert_close("hidden states", &flat(&got), &want, 1e-12);
-        check(&|t| gru(&t[0], &t[1], &t[2]), &[x, weight, start]);
+        check(&|t| gru(&t[0], &t[1], &t[2], &lengths), &[x, weight, start]);
     }
 
     #[test]
-    fn lstms_match_the_loops(n in 1usize..5, steps in 1usize..6, width in 1usize..9, seed: u64) {
-        let x = (random(seed, &[n * steps, 4 * width]) * 2.0).unwrap();
+    fn lstms_match_the_loops(lengths in lengths(), width in 1usize..9, seed: u64) {
+        let x = (random(seed, &[lengths.iter().sum(), 4 * width]) * 2.0).unwrap();
         let weight = random(seed ^ 1, &[4 * width, width]);
-        let start = random(seed ^ 2, &[n, 2 * width]);
-        let (want, _) = by_loops(&x, &weight, &start);
-        let got = lstm(&x, &weight, &start).unwrap();
-        assert_eq!(got.dims(), [n * steps, width]);
+        let start = random(seed ^ 2, &[lengths.len(), 2 * width]);
+        let (want, _) = by_loops(&x, &weight, &start, &lengths);
+        let got = lstm(&x, &weight, &start, &lengths).unwrap();
+        assert_eq!(got.dims(), [lengths.iter().sum(), width]);
         assert_close("hidden states", &flat(&got), &want, 1e-12);
-        check(&|t| lstm(&t[0], &t[1], &t[2]), &[x, weight, start]);
+        check(&|t| lstm(&t[0], &t[1], &t[2], &lengths), &[x, weight, start]);
     }
 
     #[test]
@@ -98,23 +107,18 @@ proptest! {
         let x = random(seed, &[n, inputs]);
         let weight = (random(seed ^ 1, &[tokens, inputs]) * 2.0).unwrap();
         let bias = random(seed ^ 2, &[tokens]);
-        let draws = numbers(seed ^ 3, 2 * n);
-        let targets: Vec<u32> = draws[..n].iter().map(|x| ((x + 1.0) / 2.0 * tokens as f64) as u32).collect();
-        let counted: Vec<f64> = draws[n..].iter().map(|x| if *x > -0.5 { 1.0 } else { 0.0 }).collect();
+        let draws = numbers(seed ^ 3, n);
+        let targets: Vec<u32> = draws.iter().map(|x| ((x + 1.0) / 2.0 * tokens as f64) as u32).collect();
         let logits = flat(&linear(&x, &weight, Some(&bias), Activation::Identity).unwrap());
-        let each = logits.chunks(tokens).zip(&targets).zip(&counted);
+        let each = logits.chunks(tokens).zip(&targets);
         let want: Vec<f64> = each
-            .map(|((logits, &target), counted)| {
+            .map(|(logits, &target)| {
                 let sum: f64 = logits.iter().map(|x| x.exp()).sum();
-                counted * (logits[target as usize] - sum.ln())
+                logits[target as usize] - sum.ln()
             })
             .collect();
         let targets = Tensor::new(targets, &Device::Cpu).unwrap();
-        let counted = Tensor::new(counted, &Device::Cpu).unwrap();
-        let of = |t: &[Tensor]| {
-            let counted = counted.to_dtype(t[0].dtype())?;
-            linear_log_likelihood(&t[0], &t[1], &t[2], &targets, &counted)
-        };
+        let of = |t: &[Tensor]| linear_log_likelihood(&t[0], &t[1], &t[2], &targets);
         let inputs = [x, weight, bias];
         assert_close("likelihood", &flat(&of(&inputs).unwrap()), &want, 1e-12);
         check(&of, &inputs);
@@ -136,16 +140,17 @@ proptest! {
     }
 }
 
-/// More rows than a task has, more columns than a panel, and an inner dimension of two blocks: bits for any number of threads, f32
-/// against f64, and the way of other devices.
+/// More sequences than a task has, more columns than a panel, and an inner dimension of two blocks: bits for any
+/// number of threads, f32 against f64, and the way of other devices; with one length, and with several.
 #[test]
 fn large_lstms_have_all_properties_too() {
     for (n, steps, width) in [(37, 4, 70), (3, 2, 530)] {
-        let x = random(1, &[n * steps, 4 * width]);
         let weight = (random(2, &[4 * width, width]) * (1.0 / (width as f64).sqrt())).unwrap();
         let start = random(3, &[n, 2 * width]);
-        let (want, last) = by_loops(&x, &weight, &start);
-        assert_close("hidden states", &flat(&lstm(&x, &weight, &start).unwrap()), &want, 1e-12);
+        let x = random(1, &[n * steps, 4 * width]);
+        let equal = vec![steps; n];
+        let (want, last) = by_loops(&x, &weight, &start, &equal);
+        assert_close("hidden states", &flat(&lstm(&x, &weight, &start, &equal).unwrap()), &want, 1e-12);
         let mut state = start.clone();
         for step in 0..steps {
             let of_step = x.reshape((n, steps, 4 * width)).unwrap().narrow(1, step, 1).unwrap();
@@ -156,7 +161,12 @@ fn large_lstms_have_all_properties_too() {
             state = next;
         }
         assert_close("last state", &flat(&state), &last, 1e-12);
-        check(&|t| lstm(&t[0], &t[1], &t[2]), &[x, weight, start]);
+        for lengths in [equal, several(n, steps)] {
+            let x = random(1, &[lengths.iter().sum(), 4 * width]);
+            let (want, _) = by_loops(&x, &weight, &start, &lengths);
+            assert_close("hidden states", &flat(&lstm(&x, &weight, &start, &lengths).unwrap()), &want, 1e-12);
+            check(&|t| lstm(&t[0], &t[1], &t[2], &lengths), &[x, weight.clone(), start.clone()]);
+        }
     }
 }
 
@@ -164,11 +174,12 @@ fn large_lstms_have_all_properties_too() {
 #[test]
 fn large_grus_have_all_properties_too() {
     for (n, steps, width) in [(37, 4, 70), (3, 2, 530)] {
-        let x = random(1, &[n * steps, 3 * width]);
         let weight = (random(2, &[3 * width, width]) * (1.0 / (width as f64).sqrt())).unwrap();
         let start = random(3, &[n, 2 * width]);
-        let (want, last) = gru_by_loops(&x, &weight, &start);
-        assert_close("hidden states", &flat(&gru(&x, &weight, &start).unwrap()), &want, 1e-12);
+        let x = random(1, &[n * steps, 3 * width]);
+        let equal = vec![steps; n];
+        let (want, last) = gru_by_loops(&x, &weight, &start, &equal);
+        assert_close("hidden states", &flat(&gru(&x, &weight, &start, &equal).unwrap()), &want, 1e-12);
         let mut state = start.clone();
         for step in 0..steps {
             let of_step = x.reshape((n, steps, 3 * width)).unwrap().narrow(1, step, 1).unwrap();
@@ -181,7 +192,48 @@ fn large_grus_have_all_properties_too() {
         let half = |state: &Tensor, number: usize| flat(&state.narrow(1, number * width, width).unwrap());
         assert_close("last state", &half(&state, 0), &last, 1e-12);
         assert_close("bias", &half(&state, 1), &half(&start, 1), 0.0);
-        check(&|t| gru(&t[0], &t[1], &t[2]), &[x, weight, start]);
+        for lengths in [equal, several(n, steps)] {
+            let x = random(1, &[lengths.iter().sum(), 3 * width]);
+            let (want, _) = gru_by_loops(&x, &weight, &start, &lengths);
+            assert_close("hidden states", &flat(&gru(&x, &weight, &start, &lengths).unwrap()), &want, 1e-12);
+            check(&|t| gru(&t[0], &t[1], &t[2], &lengths), &[x, weight.clone(), start.clone()]);
+        }
+    }
+}
+
+/// Numbers of steps of `n` sequences, all from 0 to `most`.
+fn several(n: usize, most: usize) -> Vec<usize> {
+    (0..n).map(|sequence| (sequence * 7 + 1) % (most + 1)).collect()
+}
+
+/// The bits of a sequence's states are those that it has alone, and so are those of its gradients.
+#[test]
+fn the_other_sequences_of_a_batch_do_not_matter() {
+    type Cell = fn(&Tensor, &Tensor, &Tensor, &[usize]) -> crate::Result<Tensor>;
+    let (n, width) = (37, 40);
+    let lengths = several(n, 5);
+    for (cell, gates) in [(lstm as Cell, 4), (gru as Cell, 3)] {
+        let single = |seed: u64, shape: &[usize]| random(seed, shape).to_dtype(DType::F32).unwrap();
+        let (x, start) = (single(1, &[lengths.iter().sum(), gates * width]), single(3, &[n, 2 * width]));
+        let weight = single(2, &[gates * width, width]);
+        // Hidden states, and gradients of contributions and start.
+        let of = |x: &Tensor, start: &Tensor, lengths: &[usize]| -> [Vec<f64>; 3] {
+            let (x, start) = (Var::from_tensor(x).unwrap(), Var::from_tensor(start).unwrap());
+            let y = cell(&x, &weight, &start, lengths).unwrap();
+            let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            [flat(&y), flat(gradients.get(&x).unwrap()), flat(gradients.get(&start).unwrap())]
+        };
+        let [y, for_x, for_start] = of(&x, &start, &lengths);
+        let mut at = 0;
+        for (sequence, &length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
+            let own = x.narrow(0, at, length).unwrap();
+            let [alone, own_for_x, own_for_start] =
+                of(&own, &start.narrow(0, sequence, 1).unwrap(), &[length]);
+            assert_eq!(alone, y[at * width..][..length * width], "{sequence}");
+            assert_eq!(own_for_x, for_x[at * gates * width..][..length * gates * width], "{sequence}");
+            assert_eq!(own_for_start, for_start[sequence * 2 * width..][..2 * width], "{sequence}");
+            at += length;
+        }
     }
 }
 
@@ -192,26 +244,32 @@ fn large_vocabularies_have_all_properties_too() {
     let bias = random(3, &[tokens]);
     let targets: Vec<u32> = (0..n as u32).map(|i| i * 7 % tokens as u32).collect();
     let targets = Tensor::new(targets, &Device::Cpu).unwrap();
-    let counted: Vec<f64> = (0..n).map(|i| if i % 3 == 1 { 0.0 } else { 1.0 }).collect();
-    let counted = Tensor::new(counted, &Device::Cpu).unwrap();
-    let of =
-        |t: &[Tensor]| linear_log_likelihood(&t[0], &t[1], &t[2], &targets, &counted.to_dtype(t[0].dtype())?);
-    check(&of, &[x, weight, bias]);
+    check(&|t| linear_log_likelihood(&t[0], &t[1], &t[2], &targets), &[x, weight, bias]);
+}
+
+/// The first backward pass overwrites what the forward pass kept.
+#[test]
+fn a_likelihood_goes_backward_twice() {
+    let x = Var::from_tensor(&random(1, &[5, 3])).unwrap();
+    let (weight, bias) = (random(2, &[20, 3]), random(3, &[20]));
+    let targets = Tensor::new(&[3u32, 19, 0, 7, 7], &Device::Cpu).unwrap();
+    let sum = linear_log_likelihood(&x, &weight, &bias, &targets).unwrap().sum_all().unwrap();
+    let gradient = || flat(sum.backward().unwrap().get(&x).unwrap());
+    assert_eq!(gradient(), gradient());
 }
 
 #[test]
 fn nan_stays_in_its_row_and_extreme_logits_are_finite() {
     let of = [random(1, &[6, 8]), random(2, &[8, 2]), random(3, &[3, 4])];
-    check_nan(&|t| lstm(&t[0], &t[1], &t[2]), &of);
+    check_nan(&|t| lstm(&t[0], &t[1], &t[2], &[2, 1, 3]), &of);
     let of = [random(1, &[6, 6]), random(2, &[6, 2]), random(3, &[3, 4])];
-    check_nan(&|t| gru(&t[0], &t[1], &t[2]), &of);
+    check_nan(&|t| gru(&t[0], &t[1], &t[2], &[2, 1, 3]), &of);
     let targets = Tensor::new(&[0u32, 1], &Device::Cpu).unwrap();
-    let counted = Tensor::new(&[1f32, 1.0], &Device::Cpu).unwrap();
     let of = |x: [[f32; 1]; 2]| {
         let x = Tensor::new(&x, &Device::Cpu).unwrap();
         let weight = Tensor::new(&[[1f32], [-1.0]], &Device::Cpu).unwrap();
         let bias = Tensor::zeros(2, DType::F32, &Device::Cpu).unwrap();
-        flat(&linear_log_likelihood(&x, &weight, &bias, &targets, &counted).unwrap())
+        flat(&linear_log_likelihood(&x, &weight, &bias, &targets).unwrap())
     };
     assert_eq!(of([[1000.0], [1000.0]]), [0.0, -2000.0]);
     let nan = of([[f32::NAN], [0.0]]);
@@ -257,7 +315,7 @@ fn an_lstm_agrees_with_pytorch() {
     let bias = (bias_ih.as_tensor() + bias_hh.as_tensor()).unwrap();
     let rows = x.reshape((6, 2)).unwrap();
     let contributions = linear(&rows, &weight_ih, Some(&bias), Activation::Identity).unwrap();
-    let y = lstm(&contributions, &weight_hh, &start).unwrap();
+    let y = lstm(&contributions, &weight_hh, &start, &[3, 3]).unwrap();
     let loss = (&y * numbers(7.0, &[6, 2]).as_tensor()).unwrap().sum_all().unwrap();
     let gradients = loss.backward().unwrap();
     let close = |what: &str, got: &Tensor, want: &[f64]| assert_close(what, &flat(got), want, 1e-11);
@@ -373,24 +431,31 @@ fn the_largest_of_a_row_is_the_first_of_equal_ones() {
 fn rejects_mismatched_inputs() {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &Device::Cpu).unwrap();
     let lstm = |x: &[usize], w: &[usize], start: &[usize]| {
-        lstm(&zeros(x), &zeros(w), &zeros(start))
+        lstm(&zeros(x), &zeros(w), &zeros(start), &[2; 3])
             .map(|y| y.dims().to_vec())
             .map_err(|error| error.to_string())
     };
     assert_eq!(lstm(&[6, 8], &[8, 2], &[3, 4]).unwrap(), [6, 2]);
     assert!(lstm(&[0, 8], &[8, 2], &[3, 4]).unwrap_err().contains("the contributions to an LSTM"));
-    assert!(lstm(&[7, 8], &[8, 2], &[3, 4]).unwrap_err().contains("(3 · L, 8)"));
-    assert!(lstm(&[6, 9], &[8, 2], &[3, 4]).unwrap_err().contains("(3 · L, 8)"));
+    assert!(
+        lstm(&[7, 8], &[8, 2], &[3, 4])
+            .unwrap_err()
+            .contains("(T, 8), T not 0 and the sum of the lengths, 6")
+    );
+    assert!(lstm(&[6, 9], &[8, 2], &[3, 4]).unwrap_err().contains("(T, 8)"));
     assert!(lstm(&[6, 8], &[8, 3], &[3, 4]).unwrap_err().contains("the recurrent weight"));
     assert!(lstm(&[6, 8], &[8, 2], &[3, 2]).unwrap_err().contains("the start of an LSTM"));
+    assert!(lstm(&[6, 8], &[8, 2], &[2, 4]).unwrap_err().contains("there are 3 for 2 sequences"));
     assert!(lstm_step(&zeros(&[6, 8]), &zeros(&[8, 2]), &zeros(&[3, 4])).is_err());
     let gru = |x: &[usize], w: &[usize], start: &[usize]| {
-        gru(&zeros(x), &zeros(w), &zeros(start)).map(|y| y.dims().to_vec()).map_err(|error| error.to_string())
+        gru(&zeros(x), &zeros(w), &zeros(start), &[1, 0, 5])
+            .map(|y| y.dims().to_vec())
+            .map_err(|error| error.to_string())
     };
     assert_eq!(gru(&[6, 6], &[6, 2], &[3, 4]).unwrap(), [6, 2]);
     assert!(gru(&[0, 6], &[6, 2], &[3, 4]).unwrap_err().contains("the contributions to a GRU"));
-    assert!(gru(&[7, 6], &[6, 2], &[3, 4]).unwrap_err().contains("(3 · L, 6)"));
-    assert!(gru(&[6, 8], &[6, 2], &[3, 4]).unwrap_err().contains("(3 · L, 6)"));
+    assert!(gru(&[7, 6], &[6, 2], &[3, 4]).unwrap_err().contains("(T, 6)"));
+    assert!(gru(&[6, 8], &[6, 2], &[3, 4]).unwrap_err().contains("(T, 6)"));
     assert!(gru(&[6, 6], &[8, 2], &[3, 4]).unwrap_err().contains("the recurrent weight"));
     assert!(gru(&[6, 6], &[6, 2], &[3, 2]).unwrap_err().contains("the start of a GRU"));
     assert!(gru_step(&zeros(&[6, 6]), &zeros(&[6, 2]), &zeros(&[3, 4])).is_err());
@@ -400,8 +465,8 @@ fn rejects_mismatched_inputs() {
     let floats = embedding(&zeros(&[5, 2]), &zeros(&[2])).unwrap_err().to_string();
     assert!(floats.contains("u32"), "{floats}");
     let likelihood = |tokens: usize, rows: usize| {
-        let (x, w, bias) = (zeros(&[2, 3]), zeros(&[tokens, 3]), zeros(&[tokens]));
-        linear_log_likelihood(&x, &w, &bias, &numbers, &zeros(&[rows])).is_ok()
+        let (x, w, bias) = (zeros(&[rows, 3]), zeros(&[tokens, 3]), zeros(&[tokens]));
+        linear_log_likelihood(&x, &w, &bias, &numbers).is_ok()
     };
     assert!(likelihood(6, 2) && !likelihood(5, 2) && !likelihood(6, 3));
 }

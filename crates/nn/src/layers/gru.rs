@@ -31,11 +31,12 @@ impl Gru {
         self.gates.hidden
     }
 
-    /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial hidden state
-    /// `(N, hidden)` → hidden states `(N · L, hidden)`.
-    pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
+    /// Inputs `(T, inputs)`, with the steps of each sequence in succession, the initial hidden state
+    /// `(N, hidden)`, and the number of steps of each of the N sequences, which add up to T → hidden states
+    /// `(T, hidden)`.
+    pub fn forward(&self, inputs: &Tensor, start: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let weight = self.gates.recurrent()?;
-        Ok(kernels::gru(&self.contributions(inputs)?, &weight, &self.with_bias(start)?)?)
+        Ok(kernels::gru(&self.contributions(inputs)?, &weight, &self.with_bias(start)?, lengths)?)
     }
 
     /// One step without a gradient: inputs `(N, inputs)` and a hidden state `(N, hidden)` → the next one.
@@ -159,7 +160,7 @@ mod tests {
             let near = got.iter().zip(want).all(|(got, want)| (got - want).abs() < 1e-12);
             assert!(got.len() == want.len() && near, "{got:?} {want:?}");
         };
-        close(&layer.forward(&x, &start).unwrap(), &want);
+        close(&layer.forward(&x, &start, &vec![steps; n]).unwrap(), &want);
         let mut state = start;
         for step in 0..steps {
             let rows = x.reshape((n, steps, inputs)).unwrap().narrow(1, step, 1).unwrap();

@@ -54,17 +54,11 @@ impl Linear {
         Ok(kernels::linear_to(x, &weight, Some(&self.bias), activation, row)?)
     }
 
-    /// log softmax of [`Linear::forward`] at a target for each row, in nats: x `(M, inputs)` and targets `(M)` u32 → `(M)`, 0 where
-    /// `counted` `(M)` is 0 rather than 1.
-    pub fn log_likelihood(
-        &self,
-        x: &Tensor,
-        targets: &Tensor,
-        counted: &Tensor,
-        mode: Mode<'_>,
-    ) -> Result<Tensor> {
+    /// log softmax of [`Linear::forward`] at a target for each row, in nats: x `(M, inputs)` and targets `(M)`
+    /// u32 → `(M)`.
+    pub fn log_likelihood(&self, x: &Tensor, targets: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
-        Ok(kernels::linear_log_likelihood(x, &weight, &self.bias, targets, counted)?)
+        Ok(kernels::linear_log_likelihood(x, &weight, &self.bias, targets)?)
     }
 
     /// [`Linear::log_likelihood`] under the softmax at a temperature above 0, which divides the logits.
@@ -73,15 +67,14 @@ impl Linear {
         temperature: f64,
         x: &Tensor,
         targets: &Tensor,
-        counted: &Tensor,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
         if temperature == 1.0 {
-            return self.log_likelihood(x, targets, counted, mode);
+            return self.log_likelihood(x, targets, mode);
         }
         let weight = cast(&self.weight.in_mode(mode)?, self.compute_dtype)?;
         let [x, bias] = [x, &self.bias].map(|values| values.affine(temperature.recip(), 0.0));
-        Ok(kernels::linear_log_likelihood(&x?, &weight, &bias?, targets, counted)?)
+        Ok(kernels::linear_log_likelihood(&x?, &weight, &bias?, targets)?)
     }
 
     /// [`Linear::forward`] without an activation, for a signal.

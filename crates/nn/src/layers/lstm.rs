@@ -31,11 +31,12 @@ impl Lstm {
         self.gates.hidden
     }
 
-    /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial hidden and
-    /// cell state, concatenated as `(N, 2 · hidden)` → hidden states `(N · L, hidden)`.
-    pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
+    /// Inputs `(T, inputs)`, with the steps of each sequence in succession, the initial hidden and cell state,
+    /// concatenated as `(N, 2 · hidden)`, and the number of steps of each of the N sequences, which add up to T
+    /// → hidden states `(T, hidden)`.
+    pub fn forward(&self, inputs: &Tensor, start: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let weight = self.gates.recurrent()?;
-        Ok(kernels::lstm(&self.contributions(inputs)?, &weight, start)?)
+        Ok(kernels::lstm(&self.contributions(inputs)?, &weight, start, lengths)?)
     }
 
     /// One step without a gradient: inputs `(N, inputs)` and a state `(N, 2 · hidden)` → the next state.

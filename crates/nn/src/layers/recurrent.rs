@@ -76,12 +76,12 @@ impl Recurrent {
         kind.state(self.hidden())
     }
 
-    /// Inputs `(N · L, inputs)`, with the L steps of each sequence in succession, and the initial state
-    /// `(N, state)` → hidden states `(N · L, hidden)`.
-    pub fn forward(&self, inputs: &Tensor, start: &Tensor) -> Result<Tensor> {
+    /// Inputs `(T, inputs)`, with the steps of each sequence in succession, the initial state `(N, state)`, and
+    /// the number of steps of each of the N sequences, which add up to T → hidden states `(T, hidden)`.
+    pub fn forward(&self, inputs: &Tensor, start: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         match self {
-            Self::Lstm(layer) => layer.forward(inputs, start),
-            Self::Gru(layer) => layer.forward(inputs, start),
+            Self::Lstm(layer) => layer.forward(inputs, start, lengths),
+            Self::Gru(layer) => layer.forward(inputs, start, lengths),
         }
     }
 
@@ -93,8 +93,8 @@ impl Recurrent {
         }
     }
 
-    /// [`Recurrent::forward`] from a state of zeros as nodes of a graph: `(batch, steps, inputs)` →
-    /// `(batch, steps, hidden)`.
+    /// [`Recurrent::forward`] of sequences of one length from a state of zeros as nodes of a graph:
+    /// `(batch, steps, inputs)` → `(batch, steps, hidden)`.
     ///
     /// # Errors
     /// If a constant cannot be stored.

@@ -85,9 +85,8 @@ impl CodePrior {
         inputs.extend(labels.map(|labels| repeat_rows(labels, places)).transpose()?);
         let inputs = Tensor::cat(&inputs, 1)?;
         let start = Tensor::zeros((n, self.recurrent.state()), inputs.dtype(), device)?;
-        let states = self.recurrent.forward(&inputs, &start)?;
-        let counted = Tensor::ones(n * places, inputs.dtype(), device)?;
-        let each = self.output.log_likelihood(&states, &codes.flatten_all()?, &counted, mode)?;
+        let states = self.recurrent.forward(&inputs, &start, &vec![places; n])?;
+        let each = self.output.log_likelihood(&states, &codes.flatten_all()?, mode)?;
         Ok(each.reshape((n, places))?.sum(1)?)
     }
 
