@@ -117,7 +117,7 @@ proptest! {
 /// A table of integers, a third of which are 40, of numbers with decimals and nulls, and of categories.
 fn table() -> Table {
     let row = |i: u32| {
-        let hours = if i % 3 == 0 { 40 } else { 10 + i * 7919 % 61 };
+        let hours = if i.is_multiple_of(3) { 40 } else { 10 + i * 7919 % 61 };
         let cost = match i % 9 {
             0 => String::new(),
             _ => format!("{:.2}", 200.0 + f64::from(i * 104_729 % 50_000) / 100.0),
