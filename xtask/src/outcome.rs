@@ -7,8 +7,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// The groups that must agree: the names that `waxwork runs hash` prints, up to the first slash.
-pub(crate) const GROUPS: [&str; 7] =
-    ["metrics.jsonl", "weights", "average", "optimizer", "result", "samples", "state"];
+pub(crate) const GROUPS: [&str; 8] =
+    ["metrics.jsonl", "weights", "average", "optimizer", "result", "samples", "state", "quantiles.json"];
 /// The groups that depend only on training.
 pub(crate) const TRAINED: [&str; 4] = ["weights", "average", "optimizer", "result"];
 

@@ -3,8 +3,8 @@
 //!
 //! The generator is ChaCha8 (Bernstein 2008). Its 256-bit key is `seed ‖ step ‖ SHA-256(name)[..16]` and its
 //! nonce is the sample index, so the streams of two samples never overlap. Normal variates use the pure-Rust
-//! `libm`, so their bits are the same on every platform. Gumbel variates use the logarithm of the kernels, whose bits are
-//! the same on every processor, but not in a browser.
+//! `libm`, so their bits are the same on every platform. Gumbel variates use the logarithm of the kernels,
+//! whose bits are the same on every processor, but not in a browser.
 
 use candle_core::{Device, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;

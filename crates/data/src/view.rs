@@ -54,8 +54,8 @@ pub(crate) enum HostValues {
     /// Bytes 0 to 255 that stand for [0, 1]. The transfer to a device is a quarter of the size, and the
     /// device divides.
     Bytes(Vec<u8>),
-    /// Token numbers of texts. One-hot rows of them would be as many times as large as the vocabulary, and most
-    /// networks need none.
+    /// Token numbers of texts. One-hot rows have a value for each token of the vocabulary, and most networks
+    /// need none.
     Tokens(Vec<u32>),
 }
 

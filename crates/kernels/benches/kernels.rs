@@ -128,8 +128,8 @@ fn products() -> Vec<Case> {
     cases
 }
 
-/// The recurrent part of an LSTM, and the likelihood of tokens, of sentences of Penn Treebank: 32 sequences of 7 to 38 tokens, hidden
-/// states of 256, and ten thousand words.
+/// The recurrent part of an LSTM, and the likelihood of tokens, of sentences of Penn Treebank: 32 sequences
+/// of 7 to 38 tokens, hidden states of 256, and ten thousand words.
 fn sequences() -> Vec<Case> {
     let (n, width, words) = (32, 256, 10_000);
     let lengths: Vec<usize> = (0..n).map(|sequence| 7 + sequence).collect();

@@ -1,5 +1,5 @@
-//! Draws from softmax distributions, one per row, by uniform numbers that the caller provides, and Gumbel noise
-//! from random bits.
+//! Draws from softmax distributions, one per row, by uniform numbers that the caller provides, and Gumbel
+//! noise from random bits.
 
 use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;

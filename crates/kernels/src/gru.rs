@@ -21,10 +21,10 @@ use crate::matmul::product_vec;
 use crate::matrix::{Matrix, Size};
 use crate::panels::PackedRight;
 use crate::real::Real;
-use crate::recurrent::{Cell, Sizes, Triple};
+use crate::recurrent::{Cell, Sizes};
 use crate::schedule::Schedule;
 use crate::simd::simd;
-use crate::tape;
+use crate::tape::{self, Triple};
 
 /// Gates of a cell, in PyTorch's order: reset, update, candidate.
 const GATES: usize = 3;

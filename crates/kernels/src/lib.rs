@@ -1,7 +1,7 @@
 //! Fast CPU kernels for candle, with gradients on candle's tape.
 //!
-//! Nearly every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32 (fast)
-//! or f64 (the same code, slower, for tests and finite differences). On other devices it runs the same
+//! Nearly every function takes tensors and returns tensors. On the CPU it runs a kernel of this crate, in f32
+//! (fast) or f64 (the same code, slower, for tests and finite differences). On other devices it runs the same
 //! operation composed of candle's operations (the private module `composed`); the tests compare the two.
 //! Gradients come from custom operations, and only arguments that are on the tape get one. They are
 //! first-order: a kernel has no gradient of its gradient. [`backward`] is candle's backward pass with fewer

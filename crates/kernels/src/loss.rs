@@ -24,14 +24,7 @@ use crate::tape;
 /// # Errors
 /// [`Error::Input`] if shapes or types differ, or the logits have no dimension.
 pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> {
-    same_shape("targets", logits, targets)?;
-    if logits.rank() == 0 {
-        return Err(Error::Input {
-            what: "logits",
-            expected: "a batch".into(),
-            found: logits.shape().clone(),
-        });
-    }
+    check_batch(["logits", "targets"], logits, targets)?;
     if !runs_on_cpu_kernels(logits.device()) {
         return composed::bce_with_logits_sum(logits, targets);
     }
@@ -43,15 +36,21 @@ pub fn bce_with_logits_sum(logits: &Tensor, targets: &Tensor) -> Result<Tensor> 
 /// # Errors
 /// [`Error::Input`] if shapes or types differ, or x has no dimension.
 pub fn squared_error_sum(x: &Tensor, y: &Tensor) -> Result<Tensor> {
-    same_shape("the second term of a squared error", x, y)?;
-    if x.rank() == 0 {
-        let (expected, found) = ("a batch".into(), x.shape().clone());
-        return Err(Error::Input { what: "the first term of a squared error", expected, found });
-    }
+    check_batch(["the first term of a squared error", "the second term of a squared error"], x, y)?;
     if !runs_on_cpu_kernels(x.device()) {
         return composed::squared_error_sum(x, y);
     }
     Ok(tape::apply2(&x.contiguous()?, &y.contiguous()?, SquaredErrorOp)?)
+}
+
+/// Checks two arguments with these names, whose elements are summed over all but the first dimension.
+fn check_batch([first, second]: [&'static str; 2], x: &Tensor, y: &Tensor) -> Result<()> {
+    same_shape(second, x, y)?;
+    if x.rank() == 0 {
+        let (expected, found) = ("a batch".into(), x.shape().clone());
+        return Err(Error::Input { what: first, expected, found });
+    }
+    Ok(())
 }
 
 /// KL(N(μ, σ²) ‖ N(0, 1)) = ½ (μ² + σ² − 1 − log σ²) per element, in nats, for mean and log_var of equal

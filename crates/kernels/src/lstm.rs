@@ -22,10 +22,10 @@ use crate::matmul::product_vec;
 use crate::matrix::{Matrix, Size};
 use crate::panels::PackedRight;
 use crate::real::Real;
-use crate::recurrent::{Cell, Sizes, Triple};
+use crate::recurrent::{Cell, Sizes};
 use crate::schedule::Schedule;
 use crate::simd::simd;
-use crate::tape;
+use crate::tape::{self, Triple};
 
 /// Gates of a cell, in PyTorch's order: input, forget, cell candidate, output.
 const GATES: usize = 4;
@@ -38,9 +38,10 @@ const CELL: Cell = Cell {
 };
 
 /// The hidden states of an LSTM at every step (Hochreiter & Schmidhuber 1997, with the forget gate of Gers et
-/// al. 2000). `lengths` are the numbers of steps of N sequences, and T is their sum. Takes the contributions of
-/// the inputs, `(T, 4H)`, with the steps of each sequence in succession, the recurrent weight `(4H, H)`, and the
-/// initial hidden and cell state, concatenated as `(N, 2H)`; returns `(T, H)`. Differentiable in all three.
+/// al. 2000). `lengths` are the numbers of steps of N sequences, and T is their sum. Takes the contributions
+/// of the inputs, `(T, 4H)`, with the steps of each sequence in succession, the recurrent weight `(4H, H)`,
+/// and the initial hidden and cell state, concatenated as `(N, 2H)`; returns `(T, H)`. Differentiable in all
+/// three.
 ///
 /// With a = contribution + W h, cut into four parts in PyTorch's order, a step is i = σ(a₁), f = σ(a₂), g =
 /// tanh(a₃), o = σ(a₄), c ← f c + i g, h ← o tanh c. The contributions hold the product of the inputs and

@@ -225,14 +225,13 @@ impl BatchNormOp {
                     by_activation!(self.activation, f => simd(
                         #[inline(always)]
                         || {
-                            match given {
-                                Some(given) => {
-                                    for (i, found) in found.iter_mut().enumerate() {
-                                        *found = (given.mean[first + i], given.var[first + i]);
-                                    }
-                                }
-                                None => statistics(x, planes, first, count, found),
-                            }
+                            given_or(
+                                given,
+                                first,
+                                found,
+                                #[inline(always)]
+                                |found| statistics(x, planes, first, count, found),
+                            );
                             for (i, start) in planes.starts(first, found.len()) {
                                 let (mean, var) = found[i];
                                 let scale = gamma[first + i].to_f64() / (var + self.eps).sqrt();
@@ -281,15 +280,13 @@ impl BatchNormOp {
                     by_activation!(self.activation, f => simd(
                         #[inline(always)]
                         || {
-                            match given {
-                                Some(given) => {
-                                    for (i, found) in found.iter_mut().enumerate() {
-                                        *found =
-                                            (given.mean[columns.first + i], given.var[columns.first + i]);
-                                    }
-                                }
-                                None => columns.statistics(x, found),
-                            }
+                            given_or(
+                                given,
+                                columns.first,
+                                found,
+                                #[inline(always)]
+                                |found| columns.statistics(x, found),
+                            );
                             for (i, (mean, var)) in found.iter().enumerate() {
                                 let scale = gamma[columns.first + i].to_f64() / (var + self.eps).sqrt();
                                 (means[i], scales[i]) = (T::from_f64(*mean), T::from_f64(scale));
@@ -302,7 +299,7 @@ impl BatchNormOp {
                             for row in 0..columns.rows {
                                 let x = &columns.of(x, row)[..count];
                                 let y = out.slice(row * columns.stride + columns.first, count);
-                                for (i, y) in y.iter_mut().enumerate().take(count) {
+                                for (i, y) in y.iter_mut().enumerate() {
                                     y.write(f.value((x[i] - means[i]).fma(scales[i], shifts[i])));
                                 }
                             }
@@ -407,7 +404,7 @@ impl BatchNormOp {
                         let [x, y, g] = [x, y, grad].map(|all| &columns.of(all, row)[..count]);
                         // SAFETY: only this task writes these columns, which lie within `dx`.
                         let dx = unsafe { dx.slice(row * columns.stride + columns.first, count) };
-                        for (i, dx) in dx.iter_mut().enumerate().take(count) {
+                        for (i, dx) in dx.iter_mut().enumerate() {
                             let g = f.gradient(y[i], g[i]) + shifts[i];
                             dx.write(scales[i] * (x[i] - means[i]).fma(slopes[i], g));
                         }
@@ -487,6 +484,24 @@ impl Channels {
                 dx.write(scale * (x - mean).fma(slope, activation.gradient(y, g) + shift));
             }
         }
+    }
+}
+
+/// Mean and biased variance of each channel from `first` on: the given ones, or those that `own` computes.
+#[inline(always)]
+fn given_or(
+    given: Option<&Statistics>,
+    first: usize,
+    found: &mut [(f64, f64)],
+    own: impl FnOnce(&mut [(f64, f64)]),
+) {
+    match given {
+        Some(Statistics { mean, var }) => {
+            for (i, found) in found.iter_mut().enumerate() {
+                *found = (mean[first + i], var[first + i]);
+            }
+        }
+        None => own(found),
     }
 }
 

@@ -8,9 +8,6 @@ use candle_core::Tensor;
 use crate::error::{Error, Result};
 use crate::shapes::dims2;
 
-/// Gradients of three arguments.
-pub(crate) type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
-
 /// A kind of cell: its number of gates, and the names of its arguments in errors.
 #[derive(Debug)]
 pub(crate) struct Cell {

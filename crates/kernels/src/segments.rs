@@ -14,7 +14,7 @@ use crate::float::Float;
 use crate::segment_layout::{HALF_LOG_TAU, SegmentKind, Segments};
 use crate::shapes::same_shape;
 use crate::simd::simd;
-use crate::tape;
+use crate::tape::{self, Triple};
 
 /// (.., D) → the same shape: x for real numbers, tanh(x) for signed ones, softmax(x / temperature) for each
 /// choice. With Gumbel noise added to the choices this is the Gumbel softmax (Jang et al. 2017; Maddison et
@@ -206,9 +206,6 @@ impl CustomOp1 for ActivateOp {
 struct LikelihoodOp {
     segments: Segments,
 }
-
-/// Gradients of three arguments.
-type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl LikelihoodOp {
     fn forward<T: Float>(&self, x: &[T], targets: &[T], log_scale: &[T]) -> Vec<T> {

@@ -21,6 +21,9 @@ use crate::buffer::{by_dtype, elements, tensor};
 use crate::elementwise::map2;
 use crate::precomputed::{PrecomputedOp, attach};
 
+/// Gradients of three arguments.
+pub(crate) type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
+
 /// Applies a kernel of one argument and puts it on the tape if its argument is.
 pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
     if x.track_op() { record(Operation::One(Box::new(op)), &[x]) } else { x.apply_op1_no_bwd(&op) }

@@ -23,7 +23,7 @@ use crate::real::Real;
 use crate::shapes::{check_bias, dims2};
 use crate::simd::simd;
 use crate::sums::{column_sums, maximum, sum1};
-use crate::tape;
+use crate::tape::{self, Triple};
 
 /// log softmax(x · wᵀ + b) at the target of each row, in nats: x (M, I), weight (V, I), bias (V), targets (M)
 /// u32 below V → (M). Differentiable in x, weight and bias.
@@ -60,9 +60,6 @@ struct TokenOp {
     /// the same graph computes them again.
     kept: Mutex<Option<[CpuStorage; 2]>>,
 }
-
-/// Gradients of three arguments.
-type Triple = (Option<Tensor>, Option<Tensor>, Option<Tensor>);
 
 impl TokenOp {
     /// exp(logit − the largest logit of the row) (M, V), their sums (M), and the log likelihoods (M).

@@ -173,8 +173,8 @@ mod tests {
         assert!(Head::new(&mixed, "model.generator").unwrap_err().to_string().contains("model.generator"));
     }
 
-    /// Networks see shares that add up to 1, and samples are one-hot rows, which end once. Real texts are numbers,
-    /// of which networks see the rows.
+    /// Networks see shares that add up to 1, and samples are one-hot rows, which end once. Real texts are
+    /// numbers, of which networks see the rows.
     #[test]
     fn tokens_are_soft_to_networks_and_hard_in_samples() {
         let tokens = vec![Segment { width: 3, range: Range::OneHot }];

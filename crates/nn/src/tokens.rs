@@ -47,8 +47,8 @@ pub fn numbers(sequences: &Tensor, (length, vocabulary): (usize, usize)) -> Resu
     Ok(kernels::largest(sequences)?)
 }
 
-/// The one-hot rows `(N, L, V)` of sequences, for what multiplies by them: those of token numbers `(N, L)` u32, in
-/// `dtype`. All other values stay as they are.
+/// The one-hot rows `(N, L, V)` of sequences, for what multiplies by them: those of token numbers `(N, L)`
+/// u32, in `dtype`. All other values stay as they are.
 ///
 /// # Errors
 /// If a number is not below `vocabulary`; a GPU does not check this.
@@ -73,8 +73,8 @@ pub fn padded(sequences: &[Vec<u32>], length: usize, device: &Device) -> Result<
     Ok(Tensor::from_vec(numbers, (sequences.len(), length), device)?)
 }
 
-/// Which tokens of sequences `(N, L)` count, T in total: those before the end, and the end itself. What follows is
-/// padding.
+/// Which tokens of sequences `(N, L)` count, T in total: those before the end, and the end itself. What
+/// follows is padding.
 ///
 /// Packed values have one row per token that counts, and the rows of a sequence follow each other.
 #[derive(Clone, Debug)]

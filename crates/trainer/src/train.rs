@@ -215,10 +215,15 @@ impl Training<'_> {
                 Some(complete) => {
                     let tensors = store::decode(&bytes, &self.folder.model(), &Device::Cpu)?;
                     let completed = complete(tensors, step.unwrap_or(self.state.steps_done()))?;
-                    let maps = completed.quantile_maps.as_ref();
                     // Before the weights, so that they are never found without their maps.
-                    info.quantiles_sha256 =
-                        maps.map(|maps| self.folder.write_quantile_maps(maps)).transpose()?;
+                    info.quantiles_sha256 = match &completed.quantile_maps {
+                        Some(maps) => Some(self.folder.write_quantile_maps(maps)?),
+                        None => {
+                            // Weights of an earlier end of the run may have had maps.
+                            remove_if_there(&self.folder.quantiles())?;
+                            None
+                        }
+                    };
                     store::encode(&completed.tensors)?
                 }
                 None => bytes,

@@ -1,8 +1,8 @@
 //! Encoder and decoder of sequences of tokens (Bowman et al. 2016).
 //!
-//! Both read token numbers, `(N, L)` u32, and compute nothing for padding. The decoder is p(x | z) = Π p(xₜ | x₁ …
-//! xₜ₋₁, z). Its likelihood depends on the tokens that the decoder gets as input, so network and observation model
-//! are one type.
+//! Both read token numbers, `(N, L)` u32, and leave out padding. The decoder is p(x | z) = Π p(xₜ | x₁ …
+//! xₜ₋₁, z). Its likelihood depends on the tokens that the decoder gets as input, so network and observation
+//! model are one type.
 
 use candle_core::{Device, Tensor};
 

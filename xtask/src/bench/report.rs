@@ -202,10 +202,10 @@ limits the norm of gradients if the recipe does. If the recipe keeps a moving av
 weights, PyTorch keeps one of the weights that samples are drawn from. `vae-ptb` trains on random
 words, with the vocabulary size and the average sentence length of the Penn Treebank. Neither side
 computes logits of padding. PyTorch's LSTMs compute the padding of short sentences, because the
-reference does not pack its sequences; Waxwork's LSTMs do not. The time of the first step is
-measured from the start of the process. For both programs, the time for 10,000 samples includes
-reading the weights from a file and writing a NumPy file that is synced to the same disk, but not
-the start of the process.
+reference does not pack its sequences; on the CPU, Waxwork's LSTMs do not. The time of the first
+step is measured from the start of the process. For both programs, the time for 10,000 samples
+includes reading the weights from a file and writing a NumPy file that is synced to the same disk,
+but not the start of the process.
 ",
         processor(),
         options.threads,

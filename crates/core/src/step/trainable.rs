@@ -11,8 +11,8 @@ use crate::{Error, Result};
 /// The samples that a training step or an evaluation works on.
 #[derive(Clone, Debug)]
 pub struct Batch {
-    /// Samples `(N, ..)` as networks see them; images are `(N, C, H, W)` f32 in [0, 1], and texts of the data are
-    /// token numbers `(N, length)` u32. A network that multiplies one-hot rows makes them itself.
+    /// Samples `(N, ..)` as networks see them; images are `(N, C, H, W)` f32 in [0, 1], and texts of the data
+    /// are token numbers `(N, length)` u32. A network that multiplies one-hot rows makes them itself.
     pub inputs: Tensor,
     /// The used length of each sample, `(N)` u32 on the CPU, along its first dimension. None if all samples
     /// have the same length.

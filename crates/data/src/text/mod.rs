@@ -105,9 +105,9 @@ pub fn numbers(bytes: &[u8]) -> Vec<u32> {
     bytes.as_chunks::<2>().0.iter().map(|number| u32::from(u16::from_le_bytes(*number))).collect()
 }
 
-/// Texts at rest, from token numbers `(N, length)` u32 or from outputs of networks `(N, length, vocabulary)`. Each
-/// position of an output gets the token of the largest value, the first of them if several are equal. After the
-/// first end, all tokens are ends.
+/// Texts at rest, from token numbers `(N, length)` u32 or from outputs of networks `(N, length, vocabulary)`.
+/// Each position of an output gets the token of the largest value, the first of them if several are equal.
+/// After the first end, all tokens are ends.
 ///
 /// # Errors
 /// [`Error::Config`] if `kind` is not a kind of text, or the tensor has another shape or another token.

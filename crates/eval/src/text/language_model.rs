@@ -105,7 +105,7 @@ impl Network {
         Self::new(vocabulary, stored.params.frozen())
     }
 
-    /// log p of all tokens up to the end of each text in nats, one text after the other: `(N, L)` u32 → `(T)`.
+    /// log p in nats of all tokens up to each text's end, one text after the other: `(N, L)` u32 → `(T)`.
     fn log_likelihood(&self, texts: &Tensor, mode: Mode<'_>) -> waxwork_core::Result<Tensor> {
         let (n, length) = texts.dims2()?;
         let none = Tensor::full(self.vocabulary as u32, (n, 1), texts.device())?;

@@ -422,6 +422,17 @@ proptest! {
     }
 }
 
+/// Random maps are seldom large enough for tiles of 4 × 4 outputs. These are, and tiles extend beyond them.
+#[test]
+fn filtered_convolutions_of_large_maps_match_the_reference() {
+    for (taps, stride) in [(3, 1), (3, 2), (2, 2)] {
+        let windows = Windows { kernel: [taps * stride; 2], stride: [stride; 2], padding: [1; 2] };
+        let image = windows.image([7, 9], [0; 2]).unwrap();
+        windows.check_convolution([2, 16, 32], image, 1);
+        windows.check_transposed([2, 16, 32], [7, 9], [0; 2], 2);
+    }
+}
+
 /// Constant channels beside a filtered line, as the networks of clips have them.
 #[test]
 fn planes_beside_a_filtered_line_are_channels() {

@@ -42,8 +42,8 @@ fn by_loops(x: &Tensor, weight: &Tensor, start: &Tensor, lengths: &[usize]) -> (
     (all, last)
 }
 
-/// The textbook's loops for a GRU: hidden states `(T, H)` of sequences with these numbers of steps, and the last
-/// hidden state `(N, H)`.
+/// The textbook's loops for a GRU: hidden states `(T, H)` of sequences with these numbers of steps, and the
+/// last hidden state `(N, H)`.
 fn gru_by_loops(x: &Tensor, weight: &Tensor, start: &Tensor, lengths: &[usize]) -> (Vec<f64>, Vec<f64>) {
     let gates = x.dim(1).unwrap();
     let width = gates / 3;
@@ -140,8 +140,8 @@ proptest! {
     }
 }
 
-/// More sequences than a task has, more columns than a panel, and an inner dimension of two blocks: bits for any
-/// number of threads, f32 against f64, and the way of other devices; with one length, and with several.
+/// More sequences than a task has, more columns than a panel, and an inner dimension of two blocks: bits for
+/// any number of threads, f32 against f64, and the way of other devices; with one length, and with several.
 #[test]
 fn large_lstms_have_all_properties_too() {
     for (n, steps, width) in [(37, 4, 70), (3, 2, 530)] {

@@ -35,7 +35,8 @@ impl<'a> Winograd<'a> {
             return Some(Self { g, stride: g.stride, taps: g.kernel, tile: [1, 4] });
         }
         let square = g.stride == [stride; 2] && g.kernel == [taps * stride; 2];
-        // Larger tiles need fewer products per output, but more weights, which does not pay for small maps.
+        // Larger tiles need fewer products per output, unless too much of them lies beyond the map. They need
+        // more weights, which does not pay for small maps.
         let points = |tile: usize| -> usize {
             g.map[1..].iter().map(|side| side.div_ceil(tile) * (tile + taps - 1)).product()
         };

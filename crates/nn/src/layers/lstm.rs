@@ -31,9 +31,9 @@ impl Lstm {
         self.gates.hidden
     }
 
-    /// Inputs `(T, inputs)`, with the steps of each sequence in succession, the initial hidden and cell state,
-    /// concatenated as `(N, 2 · hidden)`, and the number of steps of each of the N sequences, which add up to T
-    /// → hidden states `(T, hidden)`.
+    /// Inputs `(T, inputs)`, with the steps of each sequence in succession, the initial hidden and cell
+    /// state, concatenated as `(N, 2 · hidden)`, and the number of steps of each of the N sequences, which
+    /// add up to T → hidden states `(T, hidden)`.
     pub fn forward(&self, inputs: &Tensor, start: &Tensor, lengths: &[usize]) -> Result<Tensor> {
         let weight = self.gates.recurrent()?;
         Ok(kernels::lstm(&self.contributions(inputs)?, &weight, start, lengths)?)

@@ -105,8 +105,7 @@ impl Mlp {
         }
     }
 
-    /// The same for a signal. The output of layer `i` is multiplied by
-    /// `dropout[i]`, if there is one.
+    /// The same for a signal. The output of layer `i` is multiplied by `dropout[i]`, if there is one.
     ///
     /// # Errors
     /// [`Error::NoDirectionalDerivative`] if a derivative has to pass through a gate.
