@@ -233,14 +233,12 @@ impl RunFolder {
         self.path.join(QUANTILES)
     }
 
-    /// Writes quantiles.json, and returns its SHA-256.
+    /// The contents of quantiles.json. Their hash is in run.json.
     ///
     /// # Errors
-    /// If the file cannot be written.
-    pub fn write_quantile_maps(&self, maps: &QuantileMaps) -> Result<String> {
-        let json = serde_json::to_vec(maps).map_err(Error::Json)?;
-        store::write(&self.quantiles(), &json)?;
-        Ok(hash::sha256(&json))
+    /// [`Error::Json`].
+    pub fn json_of_quantile_maps(maps: &QuantileMaps) -> Result<Vec<u8>> {
+        serde_json::to_vec(maps).map_err(Error::Json)
     }
 
     /// [`RunFolder::encoder`] with the quantile maps for the final weights, if there are any.

@@ -217,7 +217,11 @@ impl Training<'_> {
                     let completed = complete(tensors, step.unwrap_or(self.state.steps_done()))?;
                     // Before the weights, so that they are never found without their maps.
                     info.quantiles_sha256 = match &completed.quantile_maps {
-                        Some(maps) => Some(self.folder.write_quantile_maps(maps)?),
+                        Some(maps) => {
+                            let json = RunFolder::json_of_quantile_maps(maps)?;
+                            store::write(&self.folder.quantiles(), &json)?;
+                            Some(hash::sha256(&json))
+                        }
                         None => {
                             // Weights of an earlier end of the run may have had maps.
                             remove_if_there(&self.folder.quantiles())?;

@@ -50,12 +50,14 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     let seconds = started.elapsed().as_secs_f64();
 
     let bytes = store::encode(&model.params().tensors())?;
-    let mut info = RunInfo {
+    let maps = encoder_of_rows.as_ref().and_then(|encoder| encoder.quantile_maps());
+    let maps = maps.map(RunFolder::json_of_quantile_maps).transpose()?;
+    let info = RunInfo {
         environment: environment(&device, threads),
         command: command_line(),
         recipe: recipe.to_toml()?,
         model_sha256: Some(hash::sha256(&bytes)),
-        quantiles_sha256: None,
+        quantiles_sha256: maps.as_deref().map(hash::sha256),
         // No training led to these weights.
         forked_from: None,
         ..run.info.clone()
@@ -67,12 +69,12 @@ pub(crate) fn run(arguments: &FitPriorArguments, threads: usize) -> Result<Strin
     check_space(&path, 2 * bytes.len() as u64)?;
     let folder = RunFolder::create(&path, &info, None)?;
     let step = info.model_step.unwrap_or(info.steps);
-    let mut write = || -> Result<(), Failure> {
+    let write = || -> Result<(), Failure> {
         if let Some(encoder) = &encoder_of_rows {
             folder.write_encoder(encoder)?;
-            let maps = encoder.quantile_maps().map(|maps| folder.write_quantile_maps(maps));
-            info.quantiles_sha256 = maps.transpose()?;
-            folder.write_info(&info)?;
+        }
+        if let Some(maps) = &maps {
+            store::write(&folder.quantiles(), maps)?;
         }
         store::write(&folder.metrics(), &metrics)?;
         std::fs::create_dir_all(folder.samples()).map_err(store::failed("create", &path))?;
