@@ -92,7 +92,7 @@ fn next_state<T: Real>(
     elements!(T; contributions, weight, state);
     let Pass { hidden, .. } = forward::<T>(sizes, schedule, contributions, weight, state);
     let width = sizes.hidden;
-    let hidden = schedule.steps.to_batch(&hidden, width);
+    let hidden = schedule.steps.to_batch(hidden, width);
     let each = hidden.chunks_exact(width.max(1)).zip(state.chunks_exact(2 * width.max(1)));
     let next = each.flat_map(|(hidden, state)| hidden.iter().chain(&state[width..])).copied().collect();
     tensor::<T>(next, (sizes.sequences, 2 * width))
@@ -117,7 +117,7 @@ fn begun<T: Real>(sizes: Sizes, schedule: &Schedule, contributions: &[T], start:
     let width = sizes.hidden;
     let contributions = schedule.steps.to_tasks(contributions, GATES * width);
     let mut parts = Vec::with_capacity(sizes.steps * PARTS * width);
-    let mut rest = contributions.as_slice();
+    let mut rest = &*contributions;
     for task in &schedule.tasks {
         let start = task.of_sequences(start, 2 * width);
         for &rows in &task.active {
@@ -246,7 +246,7 @@ fn through_time<T: Real>(
             }
         }
     });
-    (schedule.steps.to_batch(&slopes, PARTS * width), schedule.sequences.to_batch(&for_start, 2 * width))
+    (schedule.steps.to_batch(slopes, PARTS * width), schedule.sequences.to_batch(for_start, 2 * width))
 }
 
 /// One step of one row: turns the pre-activations of the gates and of the candidate into their values, and
@@ -313,7 +313,7 @@ impl GruOp {
         let Pass { hidden, parts } = forward(self.sizes, &self.schedule, contributions, weight, start);
         // The forward pass runs once. A second one would compute the same values.
         let _ = self.parts.set(tensor(parts, (steps, PARTS * width))?);
-        Ok(self.schedule.steps.to_batch(&hidden, width))
+        Ok(self.schedule.steps.to_batch(hidden, width))
     }
 
     fn backward<T: Real>(

@@ -89,7 +89,7 @@ fn next_state<T: Real>(
     elements!(T; contributions, weight, state);
     let Pass { hidden, cells, .. } = forward::<T>(sizes, schedule, contributions, weight, state);
     let width = sizes.hidden;
-    let [hidden, cells] = [hidden, cells].map(|values| schedule.steps.to_batch(&values, width));
+    let [hidden, cells] = [hidden, cells].map(|values| schedule.steps.to_batch(values, width));
     let each = hidden.chunks_exact(width.max(1)).zip(cells.chunks_exact(width.max(1)));
     let next = each.flat_map(|(hidden, cells)| hidden.iter().chain(cells)).copied().collect();
     tensor::<T>(next, (sizes.sequences, 2 * width))
@@ -126,7 +126,7 @@ fn forward<T: Real>(
     let Sizes { steps, hidden: width, .. } = sizes;
     let mut pass = Pass {
         hidden: vec![T::ZERO; steps * width],
-        gates: schedule.steps.to_tasks(contributions, GATES * width),
+        gates: schedule.steps.to_tasks(contributions, GATES * width).into_owned(),
         cells: vec![T::ZERO; steps * width],
     };
     if width == 0 {
@@ -234,7 +234,7 @@ fn through_time<T: Real>(
             }
         }
     });
-    (schedule.steps.to_batch(&for_gates, GATES * width), schedule.sequences.to_batch(&for_start, 2 * width))
+    (schedule.steps.to_batch(for_gates, GATES * width), schedule.sequences.to_batch(for_start, 2 * width))
 }
 
 /// One step of one row: turns the pre-activations of the gates into their values, and writes the new cell and
@@ -304,7 +304,7 @@ impl LstmOp {
             Kept { gates: tensor(gates, (steps, GATES * width))?, cells: tensor(cells, (steps, width))? };
         // The forward pass runs once. A second one would compute the same values.
         let _ = self.kept.set(kept);
-        Ok(self.schedule.steps.to_batch(&hidden, width))
+        Ok(self.schedule.steps.to_batch(hidden, width))
     }
 
     fn backward<T: Real>(

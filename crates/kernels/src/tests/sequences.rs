@@ -3,7 +3,7 @@
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 
-use super::{assert_close, check, check_nan, flat, numbers, random};
+use super::{assert_close, bits, check, check_nan, flat, numbers, random};
 use crate::device::without_kernels;
 use crate::{
     Activation, draw, embedding, gru, gru_step, largest, linear, linear_log_likelihood, lstm, lstm_step,
@@ -206,34 +206,64 @@ fn several(n: usize, most: usize) -> Vec<usize> {
     (0..n).map(|sequence| (sequence * 7 + 1) % (most + 1)).collect()
 }
 
-/// The bits of a sequence's states are those that it has alone, and so are those of its gradients.
+type Cell = fn(&Tensor, &Tensor, &Tensor, &[usize]) -> crate::Result<Tensor>;
+type Step = fn(&Tensor, &Tensor, &Tensor) -> crate::Result<Tensor>;
+
+/// f32 values.
+fn single(seed: u64, shape: &[usize]) -> Tensor {
+    random(seed, shape).to_dtype(DType::F32).unwrap()
+}
+
+/// The bits of a sequence's states are those that it has alone, and so are those of its gradients, whether
+/// the tasks change the order of the rows or not.
 #[test]
 fn the_other_sequences_of_a_batch_do_not_matter() {
-    type Cell = fn(&Tensor, &Tensor, &Tensor, &[usize]) -> crate::Result<Tensor>;
-    let (n, width) = (37, 40);
-    let lengths = several(n, 5);
-    for (cell, gates) in [(lstm as Cell, 4), (gru as Cell, 3)] {
-        let single = |seed: u64, shape: &[usize]| random(seed, shape).to_dtype(DType::F32).unwrap();
-        let (x, start) = (single(1, &[lengths.iter().sum(), gates * width]), single(3, &[n, 2 * width]));
-        let weight = single(2, &[gates * width, width]);
-        // Hidden states, and gradients of contributions and start.
-        let of = |x: &Tensor, start: &Tensor, lengths: &[usize]| -> [Vec<f64>; 3] {
-            let (x, start) = (Var::from_tensor(x).unwrap(), Var::from_tensor(start).unwrap());
-            let y = cell(&x, &weight, &start, lengths).unwrap();
-            let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
-            [flat(&y), flat(gradients.get(&x).unwrap()), flat(gradients.get(&start).unwrap())]
-        };
-        let [y, for_x, for_start] = of(&x, &start, &lengths);
-        let mut at = 0;
-        for (sequence, &length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
-            let own = x.narrow(0, at, length).unwrap();
-            let [alone, own_for_x, own_for_start] =
-                of(&own, &start.narrow(0, sequence, 1).unwrap(), &[length]);
-            assert_eq!(alone, y[at * width..][..length * width], "{sequence}");
-            assert_eq!(own_for_x, for_x[at * gates * width..][..length * gates * width], "{sequence}");
-            assert_eq!(own_for_start, for_start[sequence * 2 * width..][..2 * width], "{sequence}");
-            at += length;
+    let width = 40;
+    // In the first batch, rows of sequences and of steps change places; in the second, none; in the third,
+    // those of steps.
+    for lengths in [several(37, 5), vec![1; 37], vec![5, 3, 3, 1, 0]] {
+        for (cell, gates) in [(lstm as Cell, 4), (gru as Cell, 3)] {
+            let x = single(1, &[lengths.iter().sum(), gates * width]);
+            let start = single(3, &[lengths.len(), 2 * width]);
+            let weight = single(2, &[gates * width, width]);
+            // Hidden states, and gradients of contributions and start.
+            let of = |x: &Tensor, start: &Tensor, lengths: &[usize]| -> [Vec<f64>; 3] {
+                let (x, start) = (Var::from_tensor(x).unwrap(), Var::from_tensor(start).unwrap());
+                let y = cell(&x, &weight, &start, lengths).unwrap();
+                let gradients = y.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                [flat(&y), flat(gradients.get(&x).unwrap()), flat(gradients.get(&start).unwrap())]
+            };
+            let [y, for_x, for_start] = of(&x, &start, &lengths);
+            let mut at = 0;
+            for (sequence, &length) in lengths.iter().enumerate().filter(|(_, length)| **length > 0) {
+                let own = x.narrow(0, at, length).unwrap();
+                let [alone, own_for_x, own_for_start] =
+                    of(&own, &start.narrow(0, sequence, 1).unwrap(), &[length]);
+                assert_eq!(alone, y[at * width..][..length * width], "{sequence}");
+                assert_eq!(own_for_x, for_x[at * gates * width..][..length * gates * width], "{sequence}");
+                assert_eq!(own_for_start, for_start[sequence * 2 * width..][..2 * width], "{sequence}");
+                at += length;
+            }
         }
+    }
+}
+
+/// The bits of a step are those of a sequence of one step. After a second step they are those of the second
+/// step of a sequence, which depends on the whole state.
+#[test]
+fn steps_are_those_of_sequences() {
+    let (n, width) = (37, 40);
+    for (cell, step, gates) in [(lstm as Cell, lstm_step as Step, 4), (gru as Cell, gru_step as Step, 3)] {
+        let [x, next_x] = [1, 4].map(|seed| single(seed, &[n, gates * width]));
+        let (weight, start) = (single(2, &[gates * width, width]), single(3, &[n, 2 * width]));
+        let state = step(&x, &weight, &start).unwrap();
+        let next_state = step(&next_x, &weight, &state).unwrap();
+        let [hidden, next_hidden] = [state, next_state].map(|state| state.narrow(1, 0, width).unwrap());
+        let y = cell(&x, &weight, &start, &vec![1; n]).unwrap();
+        assert_eq!(bits(&[hidden]), bits(&[y]));
+        let both = Tensor::stack(&[x, next_x], 1).unwrap().flatten(0, 1).unwrap();
+        let y = cell(&both, &weight, &start, &vec![2; n]).unwrap().reshape((n, 2 * width)).unwrap();
+        assert_eq!(bits(&[next_hidden]), bits(&[y.narrow(1, width, width).unwrap()]));
     }
 }
 
