@@ -1,7 +1,7 @@
 //! The LSTM and the GRU over whole sequences, step by step. They compute padding too, because the launches of a
 //! step cost more than its padding.
 
-use candle_core::{D, Tensor};
+use candle_core::{D, DType, Tensor};
 
 use crate::composed::backward::{ArgumentGradients, Backward, attach, cast, want};
 use crate::composed::pointwise::sigmoid;
@@ -71,14 +71,12 @@ struct Step {
 }
 
 fn forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_core::Result<Vec<Step>> {
-    let (width, rows) = (weight.dim(1)?, start.dim(0)?);
-    let contributions = contributions.reshape((rows, (), contributions.dim(1)?))?;
+    let width = weight.dim(1)?;
     let part = |x: &Tensor, number: usize| x.narrow(1, number * width, width)?.contiguous();
     let mut state = [part(start, 0)?, part(start, 1)?];
-    let mut steps = Vec::with_capacity(contributions.dim(1)?);
-    for step in 0..contributions.dim(1)? {
-        let recurrent = product(&cast(&state[0], weight.dtype())?, &weight.t()?)?;
-        let a = (contributions.narrow(1, step, 1)?.squeeze(1)? + cast(&recurrent, contributions.dtype())?)?;
+    let mut steps = Vec::new();
+    for contributions in by_step(contributions, start.dim(0)?)? {
+        let a = (contributions + times(&state[0], &weight.t()?)?)?;
         let gate = |number: usize| sigmoid(&part(&a, number)?);
         let [i, f, o] = [gate(0)?, gate(1)?, gate(3)?];
         let g = part(&a, 2)?.tanh()?;
@@ -94,6 +92,24 @@ fn forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_co
 /// Values `(N, W)` of each of L steps → `(N · L, W)`, with the L steps of each sequence in succession.
 fn joined<V: AsRef<Tensor>>(steps: &[V]) -> candle_core::Result<Tensor> {
     Tensor::stack(steps, 1)?.flatten(0, 1)
+}
+
+/// The inverse of [`joined`]: values `(N · L, W)` of N sequences → `(N, W)` for each of L steps.
+fn by_step(rows: &Tensor, sequences: usize) -> candle_core::Result<Vec<Tensor>> {
+    let rows = rows.reshape((sequences, (), rows.dim(1)?))?;
+    (0..rows.dim(1)?).map(|step| rows.narrow(1, step, 1)?.squeeze(1)).collect()
+}
+
+/// x · w, multiplied in the type of w; the result has the type of x.
+fn times(x: &Tensor, w: &Tensor) -> candle_core::Result<Tensor> {
+    cast(&product(&cast(x, w.dtype())?, w)?, x.dtype())
+}
+
+/// The gradient of a recurrent weight `(G · H, H)` of this type, from the slopes of its products,
+/// `(N · L, G · H)`, and from the hidden states before each of the L steps, `(N, H)` each.
+fn weight_gradient(slopes: &Tensor, before: &[&Tensor], dtype: DType) -> candle_core::Result<Tensor> {
+    let before = cast(&joined(before)?, dtype)?;
+    product(&cast(slopes, dtype)?.t()?, &before)
 }
 
 /// The slope before a sigmoid of this value: σ' = σ (1 − σ).
@@ -121,14 +137,13 @@ impl Backward for LstmBackward {
         grad: &Tensor,
     ) -> candle_core::Result<ArgumentGradients> {
         let weight = &arguments[1];
-        let grad = &grad.reshape((arguments[2].dim(0)?, (), weight.dim(1)?))?;
+        let grads = by_step(grad, arguments[2].dim(0)?)?;
         let mut later = arguments[2].narrow(1, 0, weight.dim(1)?)?.zeros_like()?;
         let mut for_cell = later.clone();
-        let (mut for_gates, mut before) = (Vec::new(), Vec::new());
-        for (number, Step { gates: [i, f, g, o], before: [hidden, cell], squashed, .. }) in
-            self.steps.iter().enumerate().rev()
-        {
-            let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
+        let mut for_gates = Vec::new();
+        for (step, grad) in self.steps.iter().zip(grads).rev() {
+            let Step { gates: [i, f, g, o], before: [_, cell], squashed, .. } = step;
+            let dh = (grad + later)?;
             let dc = (for_cell + through_tanh(squashed, &dh.mul(o)?)?)?;
             let of_step = Tensor::cat(
                 &[
@@ -140,17 +155,14 @@ impl Backward for LstmBackward {
                 D::Minus1,
             )?;
             for_cell = dc.mul(f)?;
-            later = cast(&product(&cast(&of_step, weight.dtype())?, weight)?, grad.dtype())?;
-            before.push(hidden);
+            later = times(&of_step, weight)?;
             for_gates.push(of_step);
         }
         for_gates.reverse();
-        before.reverse();
         let for_gates = joined(&for_gates)?;
         let for_weight = || {
-            let rows = cast(&for_gates, weight.dtype())?;
-            let before = cast(&joined(&before)?, weight.dtype())?;
-            product(&rows.t()?, &before)
+            let before: Vec<&Tensor> = self.steps.iter().map(|step| &step.before[0]).collect();
+            weight_gradient(&for_gates, &before, weight.dtype())
         };
         Ok(vec![
             want(wanted[0], || Ok(for_gates.clone()))?,
@@ -200,14 +212,12 @@ struct GruStep {
 }
 
 fn gru_forward(contributions: &Tensor, weight: &Tensor, start: &Tensor) -> candle_core::Result<Vec<GruStep>> {
-    let (width, rows) = (weight.dim(1)?, start.dim(0)?);
-    let contributions = contributions.reshape((rows, (), contributions.dim(1)?))?;
+    let width = weight.dim(1)?;
     let part = |x: &Tensor, number: usize| x.narrow(1, number * width, width)?.contiguous();
     let (mut state, bias) = (part(start, 0)?, part(start, 1)?);
-    let mut steps = Vec::with_capacity(contributions.dim(1)?);
-    for step in 0..contributions.dim(1)? {
-        let u = cast(&product(&cast(&state, weight.dtype())?, &weight.t()?)?, contributions.dtype())?;
-        let a = contributions.narrow(1, step, 1)?.squeeze(1)?;
+    let mut steps = Vec::new();
+    for a in by_step(contributions, start.dim(0)?)? {
+        let u = times(&state, &weight.t()?)?;
         let gate = |number: usize| sigmoid(&(part(&a, number)? + part(&u, number)?)?);
         let [r, z] = [gate(0)?, gate(1)?];
         let recurrent = (part(&u, 2)? + &bias)?;
@@ -234,32 +244,28 @@ impl Backward for GruBackward {
         grad: &Tensor,
     ) -> candle_core::Result<ArgumentGradients> {
         let weight = &arguments[1];
-        let grad = &grad.reshape((arguments[2].dim(0)?, (), weight.dim(1)?))?;
+        let grads = by_step(grad, arguments[2].dim(0)?)?;
         let mut later = arguments[2].narrow(1, 0, weight.dim(1)?)?.zeros_like()?;
         let mut for_bias = later.clone();
-        let (mut for_gates, mut for_products, mut before) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, GruStep { gates: [r, z, n], recurrent, before: hidden, .. }) in
-            self.steps.iter().enumerate().rev()
-        {
-            let dh = (grad.narrow(1, number, 1)?.squeeze(1)? + later)?;
+        let (mut for_gates, mut for_products) = (Vec::new(), Vec::new());
+        for (step, grad) in self.steps.iter().zip(grads).rev() {
+            let GruStep { gates: [r, z, n], recurrent, before, .. } = step;
+            let dh = (grad + later)?;
             let dn = through_tanh(n, &dh.mul(&z.affine(-1.0, 1.0)?)?)?;
             let du = dn.mul(r)?;
             let dr = through_sigmoid(r, &dn.mul(recurrent)?)?;
-            let dz = through_sigmoid(z, &dh.mul(&(hidden - n)?)?)?;
-            let of_product = cast(&Tensor::cat(&[&dr, &dz, &du], D::Minus1)?, weight.dtype())?;
-            later = (dh.mul(z)? + cast(&product(&of_product, weight)?, grad.dtype())?)?;
+            let dz = through_sigmoid(z, &dh.mul(&(before - n)?)?)?;
+            let of_product = Tensor::cat(&[&dr, &dz, &du], D::Minus1)?;
+            later = (dh.mul(z)? + times(&of_product, weight)?)?;
             for_bias = (for_bias + du)?;
-            before.push(hidden);
             for_products.push(of_product);
             for_gates.push(Tensor::cat(&[dr, dz, dn], D::Minus1)?);
         }
         for_gates.reverse();
         for_products.reverse();
-        before.reverse();
         let for_weight = || {
-            let rows = joined(&for_products)?;
-            let before = cast(&joined(&before)?, weight.dtype())?;
-            product(&rows.t()?, &before)
+            let before: Vec<&Tensor> = self.steps.iter().map(|step| &step.before).collect();
+            weight_gradient(&joined(&for_products)?, &before, weight.dtype())
         };
         Ok(vec![
             want(wanted[0], || joined(&for_gates))?,
