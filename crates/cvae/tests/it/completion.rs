@@ -14,9 +14,7 @@ use waxwork_core::{
 use waxwork_cvae::{CompletionConfig, Cvae, CvaeConfig, GUESS, GivenPart, Network, PriorConfig};
 use waxwork_vae::{Binarisation, BoundConfig, LikelihoodConfig, UpperConfig, Vae};
 
-#[path = "../../vae/tests/gradients/mod.rs"]
-mod gradients;
-use gradients::{Descended, descent};
+use crate::gradients::{Descended, descent};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 const LN_2: f64 = std::f64::consts::LN_2;

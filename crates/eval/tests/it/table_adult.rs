@@ -1,12 +1,9 @@
 //! The measures on the UCI adult table, whose official split is in `tables/` below `WAXWORK_TEST_DATA`.
 #![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of the support module")]
-
-mod support;
 
 use std::io::Read;
 
-use support::Table;
+use crate::support::Table;
 use waxwork_eval::table::efficacy::{Learner, efficacy};
 use waxwork_eval::table::quality::quality;
 use waxwork_eval::table::trends::Thresholds;

@@ -1,10 +1,7 @@
 //! Numbers of SDMetrics 0.32.0 and synthcity 0.2.12 on small made-up tables.
 #![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of the support module")]
 
-mod support;
-
-use support::Table;
+use crate::support::Table;
 use waxwork_eval::table::diagnostic::diagnose;
 use waxwork_eval::table::manifold::manifold;
 use waxwork_eval::table::nearest::{closest, holdout_test};

@@ -10,7 +10,7 @@ use waxwork_models::evaluation::samples_of;
 use waxwork_models::sampling::{Draw, draw};
 use waxwork_models::{EvaluationConfig, Recipe, Run, evaluate, train};
 
-#[path = "../../crates/core/src/sharing/tests/threads.rs"]
+#[path = "../../../crates/core/src/sharing/tests/threads.rs"]
 mod threads;
 use threads::on;
 

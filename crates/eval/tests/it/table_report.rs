@@ -1,11 +1,8 @@
 //! The whole report: threads, meaning, bad input.
 #![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of the support module")]
 
-mod support;
-
+use crate::support::Table;
 use proptest::prelude::*;
-use support::Table;
 use waxwork_core::rng::Stream;
 use waxwork_eval::table::c2st::{Judge, c2st};
 use waxwork_eval::table::condition::{condition_agreement, share_with};

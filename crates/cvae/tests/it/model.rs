@@ -9,9 +9,7 @@ use waxwork_core::{
 };
 use waxwork_cvae::{Cvae, CvaeConfig, Network, PriorConfig};
 
-#[path = "../../vae/tests/gradients/mod.rs"]
-mod gradients;
-use gradients::{Descended, descent};
+use crate::gradients::{Descended, descent};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 const CLASSES: usize = 3;

@@ -1,10 +1,7 @@
 //! The classifiers against scikit-learn 1.9.1 on a small made-up table.
 #![allow(clippy::allow_attributes, clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of the support module")]
 
-mod support;
-
-use support::Table;
+use crate::support::Table;
 use waxwork_eval::table::adaboost::AdaBoost;
 use waxwork_eval::table::bins::{Binned, Binner};
 use waxwork_eval::table::cart::{DecisionTree, balanced};

@@ -16,8 +16,7 @@ use waxwork_vae::{
     VaeConfig, build,
 };
 
-mod gradients;
-use gradients::{Descended, descent};
+use crate::gradients::{Descended, descent};
 
 const IMAGE: ImageShape = ImageShape::new(1, 8, 8);
 /// The first half of these steps trains the encoder and the decoder.

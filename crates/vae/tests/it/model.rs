@@ -12,8 +12,7 @@ use waxwork_core::{
 use waxwork_vae::{Binarisation, LikelihoodConfig};
 use waxwork_vae::{BoundConfig, DISCRIMINATOR, Network, PriorConfig, UpperConfig, Vae, VaeConfig};
 
-mod gradients;
-use gradients::{Descended, descent};
+use crate::gradients::{Descended, descent};
 
 const IMAGE: ImageShape = ImageShape::new(1, 4, 4);
 

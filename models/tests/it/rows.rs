@@ -9,8 +9,7 @@ use waxwork_core::{
 };
 use waxwork_models::ModelConfig;
 
-mod gradients;
-use gradients::descent;
+use crate::gradients::descent;
 
 const ROWS: usize = 6;
 const FAMILIES: [(&str, &[&str]); 5] = [
@@ -76,7 +75,7 @@ fn gradients_agree_with_finite_differences() {
     for (config, losses) in FAMILIES {
         for loss in losses {
             let model = model(config, DType::F64);
-            let compared = gradients::check(model.as_ref(), &batch(), loss, config);
+            let compared = crate::gradients::check(model.as_ref(), &batch(), loss, config);
             assert!(compared > 20, "{config}: {compared}");
         }
     }

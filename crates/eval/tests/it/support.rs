@@ -1,11 +1,11 @@
-//! A reader of plain CSV (no quotes) for tests and examples: columns whose fields are all numbers or empty are
+//! A reader of plain CSV (no quotes) for tests: columns whose fields are all numbers or empty are
 //! numbers, but for those named; empty fields are nulls.
 
 use waxwork_eval::table::{ColumnView, TableView};
 
 /// A table in memory.
-pub struct Table {
-    pub names: Vec<String>,
+pub(crate) struct Table {
+    pub(crate) names: Vec<String>,
     columns: Vec<Column>,
 }
 
@@ -15,7 +15,7 @@ enum Column {
 }
 
 impl Table {
-    pub fn parse(text: &str, categories: &[&str]) -> Self {
+    pub(crate) fn parse(text: &str, categories: &[&str]) -> Self {
         let mut lines = text.lines().filter(|line| !line.trim().is_empty());
         let names: Vec<String> = lines.next().unwrap().trim().split(',').map(str::to_owned).collect();
         let rows: Vec<Vec<&str>> = lines.map(|line| line.trim().split(',').collect()).collect();
@@ -38,12 +38,7 @@ impl Table {
         Self { names, columns }
     }
 
-    pub fn read(path: &str, categories: &[&str]) -> Self {
-        let text = std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        Self::parse(&text, categories)
-    }
-
-    pub fn views(&self) -> Vec<ColumnView<'_>> {
+    pub(crate) fn views(&self) -> Vec<ColumnView<'_>> {
         let mut views = Vec::with_capacity(self.columns.len());
         for column in &self.columns {
             views.push(match column {
@@ -54,7 +49,7 @@ impl Table {
         views
     }
 
-    pub fn view<'a>(&'a self, columns: &'a [ColumnView<'a>]) -> TableView<'a> {
+    pub(crate) fn view<'a>(&'a self, columns: &'a [ColumnView<'a>]) -> TableView<'a> {
         TableView { names: &self.names, columns }
     }
 }

@@ -1,0 +1,8 @@
+//! Tests of the public interface, in one program: a program for each file would take minutes to link.
+
+mod codes;
+#[expect(clippy::unwrap_used, reason = "a helper of a test may panic as a test may")]
+mod gradients;
+mod model;
+mod pytorch;
+mod pytorch_text;
