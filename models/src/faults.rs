@@ -1,5 +1,7 @@
 //! Errors in the form of a recipe, in plain words. Checks its values against the schema, key by key.
 
+use std::sync::LazyLock;
+
 use serde_json::{Map, Value as Schema};
 use toml::{Table, Value};
 
@@ -20,9 +22,9 @@ pub(crate) struct Fault {
 
 /// Finds the first error in a recipe; None if every value has the form of its key.
 pub(crate) fn find(recipe: &Table) -> Option<Fault> {
-    let root = schema::schema();
-    let schemas = Schemas { root: &root };
-    schemas.check(&root, &Value::Table(recipe.clone()), "").err()
+    static ROOT: LazyLock<Schema> = LazyLock::new(schema::schema);
+    let schemas = Schemas { root: &ROOT };
+    schemas.check(&ROOT, &Value::Table(recipe.clone()), "").err()
 }
 
 /// A schema allows one of several forms. A form is the union of its maps.

@@ -90,12 +90,7 @@ impl Recipe {
             apply(&mut table, setting)?;
         }
         let given = Value::Table(table);
-        let recipe: Self = deserialize(&given, origin).map_err(|error| blamed(error, &plain, settings))?;
-        let complete = recipe.to_value()?;
-        match surplus(&given, &complete, "") {
-            Some(key) => Err(fail(format!("at `{key}`: this kind of table has no such key"))),
-            None => Ok(recipe),
-        }
+        deserialize(&given, origin).map_err(|error| blamed(error, &plain, settings))
     }
 
     /// The embedded recipe called `name`, with `settings` applied.
@@ -205,24 +200,6 @@ impl Recipe {
     }
 }
 
-/// The first key of a table with a `kind` that had no effect. Serde refuses unknown keys, except those of a
-/// kind that has no keys of its own. A table that a complete recipe leaves out is of such a kind.
-fn surplus(given: &Value, complete: &Value, at: &str) -> Option<String> {
-    let (Value::Table(given), Value::Table(complete)) = (given, complete) else { return None };
-    let of_a_kind = given.contains_key("kind");
-    given.iter().find_map(|(key, value)| {
-        let key_there = format!("{at}{key}");
-        match complete.get(key) {
-            None if of_a_kind => Some(key_there),
-            None => {
-                let left_out = value.as_table().filter(|table| table.contains_key("kind"))?;
-                left_out.keys().find(|name| *name != "kind").map(|name| format!("{key_there}.{name}"))
-            }
-            Some(complete) => surplus(value, complete, &format!("{key_there}.")),
-        }
-    })
-}
-
 /// Every value in nested tables as TOML, by its dotted key.
 fn flatten(value: &Value, key: &str, into: &mut BTreeMap<String, String>) {
     let Value::Table(table) = value else {
@@ -299,19 +276,22 @@ fn parse_value(text: &str) -> Value {
 }
 
 /// Makes a recipe from its values. Serde's errors name Rust types and lose keys inside a table with a family
-/// or a kind, so the schema makes the message.
+/// or a kind, so the schema makes the message. The schema also finds what Serde ignores: unknown keys of a kind that
+/// has no keys of its own.
 fn deserialize(value: &Value, origin: &str) -> Result<Recipe> {
-    serde_path_to_error::deserialize(value.clone()).map_err(|error| {
-        let fault = value.as_table().and_then(faults::find);
-        let fault = fault.unwrap_or_else(|| {
+    let made = serde_path_to_error::deserialize(value.clone());
+    let fault = match (made, value.as_table().and_then(faults::find)) {
+        (Ok(recipe), None) => return Ok(recipe),
+        (_, Some(fault)) => fault,
+        (Err(error), None) => {
+            let error: serde_path_to_error::Error<toml::de::Error> = error;
             let key = error.path().to_string();
-            let error: &toml::de::Error = error.inner();
-            Fault { key, reason: error.message().to_owned(), nearest: None }
-        });
-        let Fault { key, reason, nearest } = fault;
-        let reason = if key.is_empty() || key == "." { reason } else { format!("at `{key}`: {reason}") };
-        Error::Recipe { origin: origin.to_owned(), reason, nearest }
-    })
+            Fault { key, reason: error.inner().message().to_owned(), nearest: None }
+        }
+    };
+    let Fault { key, reason, nearest } = fault;
+    let reason = if key.is_empty() || key == "." { reason } else { format!("at `{key}`: {reason}") };
+    Err(Error::Recipe { origin: origin.to_owned(), reason, nearest })
 }
 
 #[cfg(test)]
@@ -336,6 +316,25 @@ mod tests {
         assert_eq!(steadied("vae-shapes", &own), (Some(5.0), 0));
         let plain = Recipe::named("gan-shapes", &[]).unwrap().optimizer;
         assert_eq!(steadied("gan-shapes", &[]), (plain.clip_norm, plain.warmup_steps));
+    }
+
+    /// A complete recipe leaves such values out.
+    #[test]
+    fn a_default_may_be_given() {
+        let given = [
+            ("vae-phrases", "model.network.word_dropout=0"),
+            ("gan-digits", "model.pack=1"),
+            ("gan-phrases", "model.generator={kind=\"mlp\",hidden=[8],batch_norm=false}"),
+        ];
+        for (name, setting) in given {
+            Recipe::named(name, &[setting.into()]).unwrap_or_else(|error| panic!("{setting}: {error}"));
+        }
+        let without_keys =
+            ["model.conditioning={kind=\"projection\",weight=1.0}", "model.conditioning.wieght=1.0"];
+        for setting in without_keys {
+            let error = Recipe::named("cgan-digits", &[setting.into()]).unwrap_err().to_string();
+            assert!(error.contains("no such key"), "{error}");
+        }
     }
 
     #[test]
