@@ -77,6 +77,7 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-phrases",
     "gan-phrases",
     "cgan-phrases",
+    "gan-seqgan-phrases",
     "vae-motions",
     "cvae-motions",
     "gan-motions",
