@@ -27,8 +27,9 @@ with fewer samples, measurements, checkpoints and messages. The SHA-256 hashes o
 (weights, moving average, optimiser state, final model), of the metrics and of the samples must
 agree.
 
-The default recipes are those of `cargo xtask train`, and their variants on MNIST if its files are
-found. The run folders stay in target/repro.
+The default recipes are all that have a file models/RECIPE.lock, and with --quick those of
+`cargo xtask train`. Recipes whose data is not found are skipped. The run folders stay in
+target/repro.
 
 Options:
   --quick          Make fewer runs, with the dev profile and embedded data, as `cargo xtask ci` does
@@ -162,13 +163,14 @@ fn repro(workspace: &Workspace, args: Args) -> Result<()> {
         "{} on {}, {}; kills at steps from seed {seed}",
         trainer.machine.version, trainer.machine.cpu_class, trainer.machine.toolchain
     );
-    let recipes = if args.recipes.is_empty() { trainer.recipes(args.quick)? } else { args.recipes };
+    let models = workspace.root.join("models");
+    let recipes = if args.recipes.is_empty() { trainer.recipes(&models, args.quick)? } else { args.recipes };
     let ways: &[Way] = if args.quick { &QUICK } else { &FULL };
     let mut problems = Vec::new();
     for recipe in &recipes {
         let (first, differences) = trainer.compare(recipe, ways)?;
         problems.extend(differences);
-        let path = workspace.root.join("models").join(format!("{recipe}.lock"));
+        let path = lock_of(&models, recipe);
         match args.locks {
             Locks::Leave => {}
             Locks::Check => problems.extend(check_lock(recipe, &path, &trainer.machine, &first)?),
@@ -182,6 +184,11 @@ fn repro(workspace: &Workspace, args: Args) -> Result<()> {
     Ok(())
 }
 
+/// The file with the expected results of a recipe.
+fn lock_of(models: &Path, recipe: &str) -> PathBuf {
+    models.join(format!("{recipe}.lock"))
+}
+
 struct Trainer {
     program: PathBuf,
     data_dir: Option<String>,
@@ -192,23 +199,24 @@ struct Trainer {
 }
 
 impl Trainer {
-    /// The default recipes: a small one per family, and the same on MNIST if its files are found.
-    fn recipes(&self, quick: bool) -> Result<Vec<String>> {
+    /// The default recipes: a small one per family or, in full, every recipe that has a lock in `models` and
+    /// whose data is here.
+    fn recipes(&self, models: &Path, quick: bool) -> Result<Vec<String>> {
         let known = waxwork::recipes(&self.program)?;
-        let mut recipes = waxwork::quickstart(&known);
-        let mnist = DataAsked { name: "mnist".into(), dir: self.data_dir.clone() };
         if quick {
-            return Ok(recipes);
+            return Ok(waxwork::quickstart(&known));
         }
-        if mnist.needs_download(&self.program)? {
+        let (mut recipes, mut skipped) = (Vec::new(), Vec::new());
+        for recipe in known.into_iter().filter(|recipe| lock_of(models, &recipe.name).exists()) {
+            let data = DataAsked { name: recipe.data, dir: self.data_dir.clone() };
+            let absent = data.needs_download(&self.program)?;
+            if absent { &mut skipped } else { &mut recipes }.push(recipe.name);
+        }
+        if !skipped.is_empty() {
+            let skipped = skipped.join(", ");
             println!(
-                "skipped the recipes on MNIST: its files were not found; name their folder with `--data-dir`"
+                "skipped {skipped}: the data's files were not found; name their folder with `--data-dir`"
             );
-        } else {
-            let like = recipes.iter().map(|name| name.replace("digits", "mnist"));
-            let like: Vec<String> =
-                like.filter(|name| known.iter().any(|recipe| recipe.name == *name)).collect();
-            recipes.extend(like);
         }
         Ok(recipes)
     }
