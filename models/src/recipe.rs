@@ -276,8 +276,8 @@ fn parse_value(text: &str) -> Value {
 }
 
 /// Makes a recipe from its values. Serde's errors name Rust types and lose keys inside a table with a family
-/// or a kind, so the schema makes the message. The schema also finds what Serde ignores: unknown keys of a kind that
-/// has no keys of its own.
+/// or a kind, so the schema makes the message. The schema also finds what Serde ignores: unknown keys of a
+/// kind that has no keys of its own.
 fn deserialize(value: &Value, origin: &str) -> Result<Recipe> {
     let made = serde_path_to_error::deserialize(value.clone());
     let fault = match (made, value.as_table().and_then(faults::find)) {

@@ -1,4 +1,4 @@
-//! Tests of the public interface, in one program: a program for each file would take minutes to link.
+//! Tests of the public interface, in one program, because each program links candle again.
 
 mod adversarial;
 mod devices;

@@ -9,7 +9,7 @@ use waxwork_core::{
 };
 use waxwork_models::ModelConfig;
 
-use crate::gradients::descent;
+use crate::gradients::{self, descent};
 
 const ROWS: usize = 6;
 const FAMILIES: [(&str, &[&str]); 5] = [
@@ -75,7 +75,7 @@ fn gradients_agree_with_finite_differences() {
     for (config, losses) in FAMILIES {
         for loss in losses {
             let model = model(config, DType::F64);
-            let compared = crate::gradients::check(model.as_ref(), &batch(), loss, config);
+            let compared = gradients::check(model.as_ref(), &batch(), loss, config);
             assert!(compared > 20, "{config}: {compared}");
         }
     }

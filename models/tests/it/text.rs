@@ -14,7 +14,8 @@ use waxwork_core::{
 };
 use waxwork_models::ModelConfig;
 
-use crate::steps::{Trained, check_other_devices, check_threads};
+use crate::gradients;
+use crate::steps::{self, Trained, check_other_devices, check_threads};
 
 const LENGTH: usize = 5;
 /// Token 0 is the end.
@@ -147,14 +148,14 @@ fn gradients_agree_with_finite_differences() {
         for loss in losses {
             let model = model(config, DType::F64);
             let batch = batch(&mixed(), DType::F64);
-            let compared = crate::gradients::check(model.as_ref(), &batch, loss, config);
+            let compared = gradients::check(model.as_ref(), &batch, loss, config);
             assert!(compared > 15, "{config}: {compared}");
         }
     }
 }
 
 fn trained(config: &str) -> Trained {
-    crate::steps::trained(model(config, DType::F32).as_ref(), &batch(&mixed(), DType::F32))
+    steps::trained(model(config, DType::F32).as_ref(), &batch(&mixed(), DType::F32))
 }
 
 #[test]
@@ -176,7 +177,7 @@ fn other_devices_compute_the_same() {
 fn token_numbers_and_one_hot_rows_are_the_same_texts() {
     let (rows, numbers) = (batch(&mixed(), DType::F32), numbered(&mixed()));
     for config in ALL {
-        let of = |batch: &Batch| crate::steps::trained(model(config, DType::F32).as_ref(), batch);
+        let of = |batch: &Batch| steps::trained(model(config, DType::F32).as_ref(), batch);
         assert!(of(&rows) == of(&numbers), "{config}");
     }
     let flat = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();

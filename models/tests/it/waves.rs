@@ -13,7 +13,8 @@ use waxwork_core::{
 };
 use waxwork_models::ModelConfig;
 
-use crate::steps::{Trained, check_other_devices, check_threads};
+use crate::gradients;
+use crate::steps::{self, Trained, check_other_devices, check_threads};
 
 const LENGTH: usize = 64;
 const CLASSES: usize = 3;
@@ -85,14 +86,14 @@ fn gradients_agree_with_finite_differences() {
     for config in ALL {
         for player in ["discriminator", "generator"] {
             let model = model(config, DType::F64);
-            let compared = crate::gradients::check(model.as_ref(), &batch(DType::F64), player, config);
+            let compared = gradients::check(model.as_ref(), &batch(DType::F64), player, config);
             assert!(compared > 10, "{config}: {compared}");
         }
     }
 }
 
 fn trained(config: &str) -> Trained {
-    crate::steps::trained(model(config, DType::F32).as_ref(), &batch(DType::F32))
+    steps::trained(model(config, DType::F32).as_ref(), &batch(DType::F32))
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! A reader of plain CSV (no quotes) for tests: columns whose fields are all numbers or empty are
-//! numbers, but for those named; empty fields are nulls.
+//! A reader of plain CSV (no quotes) for tests: columns whose fields are all numbers or empty are numbers, but
+//! for those named; empty fields are nulls.
 
 use waxwork_eval::table::{ColumnView, TableView};
 

@@ -60,18 +60,21 @@
 
 use std::collections::BTreeMap;
 
-use waxwork_core::optim::OptimizerConfig;
 use waxwork_core::{Batch, DType, Device, ImageShape, ParamSet, Tensor, Trainable, TrainingState};
 use waxwork_kernels::Activation;
 use waxwork_vae::{Network, Vae, VaeConfig};
+
+use crate::gradients::descent;
+
+/// Name of a parameter, Euclidean norm of its gradient, and its product with `wave(9)`.
+pub(crate) type Gradient = (&'static str, f64, f64);
 
 const LOSS: f64 = 45.1707387200;
 const RECONSTRUCTION: f64 = 45.1046125685;
 const KL: f64 = 0.0661261515;
 const RUNNING_MEAN: [f64; 3] = [0.018860249079605717, -0.009372599767362978, -0.0016600654337011772];
 const RUNNING_VAR: [f64; 3] = [0.9020398905946099, 0.9021482384857846, 0.9024521727048885];
-/// Name, Euclidean norm of the gradient, and its product with `wave(9)`.
-const GRADIENTS: [(&str, f64, f64); 20] = [
+const GRADIENTS: [Gradient; 20] = [
     ("decoder.hidden.0.bias", 2.27818087e-01, 1.16293136e-01),
     ("decoder.hidden.0.weight", 1.62154359e-01, 7.24876881e-04),
     ("decoder.output.bias", 1.41118594e+00, 2.11132705e-01),
@@ -94,7 +97,8 @@ const GRADIENTS: [(&str, f64, f64); 20] = [
     ("encoder.mean.weight", 1.62084631e-01, -3.10009519e-02),
 ];
 
-fn wave(n: usize, phase: f64) -> Vec<f64> {
+/// The numbers that the scripts give to weights.
+pub(crate) fn wave(n: usize, phase: f64) -> Vec<f64> {
     (0..n).map(|i| 0.4 * (0.7 * i as f64 + phase).sin()).collect()
 }
 
@@ -119,33 +123,43 @@ fn a_training_step_is_that_of_pytorch() {
         tensors.insert(name.clone(), Tensor::from_vec::<_, f64>(values, shape, &Device::Cpu).unwrap());
     }
     vae.params().assign(&tensors.into_iter().map(|(name, t)| (name, t.copy().unwrap())).collect()).unwrap();
-    let before = copies(&vae);
 
     let pixels: Vec<f64> = (0..3 * 64).map(|i| 0.5 + 0.5 * (f64::from(i) * 1.3).sin()).collect();
     let images = Tensor::from_vec(pixels, (3, 1, 8, 8), &Device::Cpu).unwrap();
     let batch = Batch::unlabelled(images, vec![0, 1, 2]);
-    // θ − ∇θ, very nearly: Adam's first step with an eps that dwarfs every gradient.
-    let descent = OptimizerConfig { lr: 1e9, eps: 1e9, betas: [0.0, 0.0], ..OptimizerConfig::default() };
-    let mut state = TrainingState::new(&vae, descent, 4, 1).unwrap();
-    let report = state.step(&vae, &batch).unwrap();
+    assert_eq!(weights, GRADIENTS.map(|(name, _, _)| name));
+    let after = check_step(&vae, &batch, [LOSS, RECONSTRUCTION, KL], &GRADIENTS);
+    for (name, expected) in [("running_mean", RUNNING_MEAN), ("running_var", RUNNING_VAR)] {
+        let found = &after[&format!("encoder.down.1.norm.{name}")];
+        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{name}: {found:?}");
+    }
+}
+
+/// Takes a step of steepest descent, compares its loss, reconstruction term, KL divergence and gradients with
+/// those that PyTorch printed, and returns the tensors after the step.
+pub(crate) fn check_step(
+    vae: &Vae,
+    batch: &Batch,
+    [loss, reconstruction, kl]: [f64; 3],
+    gradients: &[Gradient],
+) -> BTreeMap<String, Vec<f64>> {
+    let before = copies(vae);
+    let mut state = TrainingState::new(vae, descent(1.0), 4, 1).unwrap();
+    let report = state.step(vae, batch).unwrap();
 
     let scalar = |name: &str| report.scalars.iter().find(|(found, _)| found == name).unwrap().1;
-    assert!((scalar("loss") - LOSS).abs() < 1e-6, "{}", scalar("loss"));
-    assert!((scalar("reconstruction") + RECONSTRUCTION).abs() < 1e-6);
-    assert!((scalar("kl") - KL).abs() < 1e-6);
-    let after = copies(&vae);
-    assert_eq!(weights, GRADIENTS.map(|(name, _, _)| name));
-    for (name, norm, product) in GRADIENTS {
+    assert!((scalar("loss") - loss).abs() < 1e-6, "{}", scalar("loss"));
+    assert!((scalar("reconstruction") + reconstruction).abs() < 1e-6);
+    assert!((scalar("kl") - kl).abs() < 1e-6);
+    let after = copies(vae);
+    for &(name, norm, product) in gradients {
         let gradient: Vec<f64> = before[name].iter().zip(&after[name]).map(|(a, b)| a - b).collect();
         let found_norm = gradient.iter().map(|g| g * g).sum::<f64>().sqrt();
         let found_product: f64 = gradient.iter().zip(wave(gradient.len(), 9.0)).map(|(g, w)| g * w).sum();
         assert!((found_norm - norm).abs() < 1e-6 * (1.0 + norm), "{name}: {found_norm} against {norm}");
         assert!((found_product - product).abs() < 1e-6 * (1.0 + norm), "{name}: {found_product}, {product}");
     }
-    for (name, expected) in [("running_mean", RUNNING_MEAN), ("running_var", RUNNING_VAR)] {
-        let found = &after[&format!("encoder.down.1.norm.{name}")];
-        assert!(found.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-9), "{name}: {found:?}");
-    }
+    after
 }
 
 fn copies(vae: &Vae) -> BTreeMap<String, Vec<f64>> {
