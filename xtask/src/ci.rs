@@ -20,10 +20,9 @@ Options:
              the whole workspace, so they do not notice if a crate fails to enable a feature
 
 Steps: format, tidy, the book (with mdBook), dependencies (with cargo-deny), packages, clippy,
-documentation, the Hub's code, Metal (on macOS), reproducibility, one row of a published table,
-several processes (with MPI), the Python package (with Python), lints of the sampler for browsers
-(with its target), tests. All except these lints use the dev profile, so that they share build
-results.
+documentation, Metal (on macOS), reproducibility, one row of a published table, several processes
+(with MPI), the Python package (with Python), lints of the sampler for browsers (with its target),
+tests. All except these lints use the dev profile, so that they share build results.
 
 Examples:
   cargo xtask ci --quick    before a commit
@@ -39,7 +38,7 @@ struct Step {
 
 /// The steps that need only the metadata of dependencies come first, because they share it. Then come the
 /// steps that run code. The tests come last, so that the output ends with their summary.
-const STEPS: [Step; 14] = [
+const STEPS: [Step; 13] = [
     Step { name: "format", quick: true, run: format },
     Step { name: "tidy", quick: true, run: |workspace| tidy::check(&workspace.root) },
     Step { name: "book", quick: false, run: book },
@@ -47,7 +46,6 @@ const STEPS: [Step; 14] = [
     Step { name: "packages", quick: false, run: packages },
     Step { name: "clippy", quick: true, run: clippy },
     Step { name: "docs", quick: false, run: docs },
-    Step { name: "hub", quick: false, run: hub },
     Step { name: "metal", quick: false, run: metal },
     Step { name: "repro", quick: false, run: repro::quick },
     Step { name: "paper", quick: false, run: paper::short },
@@ -117,9 +115,10 @@ fn book(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Checks everything with the default features, so with downloads from the Hub. The tests leave the Hub out, because
+/// it takes long to compile.
 fn clippy(workspace: &Workspace) -> Result<()> {
-    let arguments =
-        ["clippy", "--workspace", "--all-targets", "--no-default-features", "--", "-D", "warnings"];
+    let arguments = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
     process::run(process::cargo(&workspace.root).args(arguments))
 }
 
@@ -127,7 +126,8 @@ fn clippy(workspace: &Workspace) -> Result<()> {
 /// which would compile everything again.
 fn packages(workspace: &Workspace) -> Result<()> {
     let mut package = process::cargo(&workspace.root);
-    package.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--no-verify", "--allow-dirty"]);
+    package.args(["package", "--quiet", "--workspace", "--exclude", "xtask", "--exclude", "waxwork-python"]);
+    package.args(["--no-verify", "--allow-dirty"]);
     process::run(&mut package)
 }
 
@@ -142,22 +142,8 @@ fn each_library(workspace: &Workspace) -> Result<()> {
 
 fn docs(workspace: &Workspace) -> Result<()> {
     let mut doc = process::cargo(&workspace.root);
-    doc.args(["doc", "--workspace", "--no-deps", "--no-default-features"]).env("RUSTDOCFLAGS", "-D warnings");
+    doc.args(["doc", "--workspace", "--no-deps"]).env("RUSTDOCFLAGS", "-D warnings");
     process::run(&mut doc)
-}
-
-/// Checks the feature for downloads from the Hub without building it. The other steps leave it out, because
-/// it takes long to compile.
-fn hub(workspace: &Workspace) -> Result<()> {
-    let with_hub =
-        workspace.packages.iter().filter(|package| package.features.iter().any(|name| name == "hub"));
-    let selected: Vec<&str> = with_hub.flat_map(|package| ["--package", &package.name]).collect();
-    if selected.is_empty() {
-        return Ok(());
-    }
-    let mut clippy = process::cargo(&workspace.root);
-    clippy.arg("clippy").args(selected).args(["--all-targets", "--features", "hub", "--", "-D", "warnings"]);
-    process::run(&mut clippy)
 }
 
 /// Checks everything with Metal, which only macOS can type-check without a stand-in.

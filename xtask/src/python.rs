@@ -1,4 +1,4 @@
-//! The Python package in `crates/python`: environments for its tools, and cargo in its workspace.
+//! The Python package in `crates/python`: environments for its tools.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -13,12 +13,9 @@ use crate::workspace::Workspace;
 /// The variable that names the Python to use instead of `python3`.
 pub(crate) const PYTHON: &str = "WAXWORK_PYTHON";
 
-/// The folder of the package in the workspace.
-pub(crate) const FOLDER: &str = "crates/python";
-
 /// The folder of the package.
 pub(crate) fn folder(workspace: &Workspace) -> PathBuf {
-    workspace.root.join(FOLDER)
+    workspace.root.join("crates/python")
 }
 
 /// The interpreter to make environments with.
@@ -66,25 +63,6 @@ fn check_pinned(packages: &[&str], pins: &str) -> Result<()> {
 pub(crate) fn tool(environment: &Path, name: &str) -> PathBuf {
     let folder = if cfg!(windows) { "Scripts" } else { "bin" };
     environment.join(folder).join(format!("{name}{}", std::env::consts::EXE_SUFFIX))
-}
-
-/// Crates that need not be optimised for the tests: they only call the others.
-const GLUE: [&str; 5] =
-    ["waxwork-cli", "waxwork-distributed", "waxwork-media", "waxwork-models", "waxwork-trainer"];
-
-/// Cargo in the package's workspace, for a library that `python` loads. It shares the target folder and the dev
-/// profile of the main workspace, and so everything that comes from crates.io.
-pub(crate) fn cargo(workspace: &Workspace, python: &Path, command: &str) -> Command {
-    let mut cargo = process::cargo(&folder(workspace));
-    cargo.args([command, "--no-default-features", "--locked", "--config"]);
-    cargo.arg(workspace.root.join("Cargo.toml"));
-    // Crates of another workspace are compiled again, even with the same settings.
-    for package in GLUE {
-        cargo.arg("--config").arg(format!("profile.dev.package.{package}.opt-level=0"));
-    }
-    cargo.env("CARGO_TARGET_DIR", &workspace.target);
-    cargo.env("PYO3_PYTHON", python).env("PYO3_BUILD_EXTENSION_MODULE", "1");
-    cargo
 }
 
 #[cfg(test)]

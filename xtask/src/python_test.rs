@@ -6,10 +6,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::nested;
 use crate::process;
 use crate::python;
-use crate::waxwork::{self, Hub, Profile};
+use crate::waxwork;
 use crate::workspace::Workspace;
 
 pub(crate) const HELP: &str = "\
@@ -21,8 +20,8 @@ Usage: cargo xtask python-test [PYTEST ARGUMENT ...]
 It needs Python 3.10 or newer (`python3`, or the one that WAXWORK_PYTHON names) with its module
 venv, and installs NumPy, pandas, scikit-learn, tqdm, pytest and mypy from PyPI, in the versions of
 crates/python/requirements.txt. The library is built in the dev profile and placed next to the
-package's files in target/python/site. Without arguments, it also checks format, lints, types, and
-that the type stub matches the library.
+package's files in target/python/site. Without arguments, it also checks the types, and that the
+type stub matches the library.
 
 Options:
   --notebooks   Instead of the tests, run the notebooks of crates/python/notebooks, and write them
@@ -58,18 +57,14 @@ pub(crate) fn all(workspace: &Workspace) -> Result<()> {
 }
 
 fn test(workspace: &Workspace, args: &[String]) -> Result<()> {
-    nested::check_lock(workspace, python::FOLDER)?;
     let interpreter = python::environment(workspace, "test", &PACKAGES)?;
-    let program = waxwork::build(workspace, Profile::Dev, Hub::Off)?;
-    process::run(&mut python::cargo(workspace, &interpreter, "build"))?;
+    let program = waxwork::build_with_libraries(workspace)?;
     let site = lay_out(workspace)?;
     let folder = python::folder(workspace);
     if args == ["--notebooks"] {
         return notebooks(workspace, &site);
     }
     if args.is_empty() {
-        process::run(process::cargo(&folder).args(["fmt", "--check"]))?;
-        process::run(python::cargo(workspace, &interpreter, "clippy").args(["--", "-D", "warnings"]))?;
         let settings = folder.join("pyproject.toml");
         let mut types = Command::new(&interpreter);
         types.args(["-m", "mypy", "--config-file"]).arg(&settings);

@@ -60,6 +60,14 @@ pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, devic
     Ok(program(workspace, profile))
 }
 
+/// Builds the program and all libraries, among them that of the Python package, in the dev profile.
+pub(crate) fn build_with_libraries(workspace: &Workspace) -> Result<PathBuf> {
+    let arguments =
+        ["build", "--no-default-features", "--workspace", "--bin", PROGRAM, "--examples", "--lib"];
+    process::run(process::cargo(&workspace.root).args(arguments))?;
+    Ok(program(workspace, Profile::Dev))
+}
+
 /// The path at which cargo puts the program.
 pub(crate) fn program(workspace: &Workspace, profile: Profile) -> PathBuf {
     let folder = match profile {

@@ -4,7 +4,6 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Result, bail};
 
-use crate::nested;
 use crate::process;
 use crate::python;
 use crate::workspace::Workspace;
@@ -35,7 +34,6 @@ pub(crate) fn run(args: &[String]) -> Result<ExitCode> {
             _ => bail!("unknown argument `{arg}`, or it needs a value; see `cargo xtask wheel --help`"),
         }
     }
-    nested::check_lock(&workspace, python::FOLDER)?;
     let interpreter = python::environment(&workspace, "wheel", &["maturin"])?;
     let out = workspace.target.join("wheels");
     let mut maturin = Command::new(&interpreter);

@@ -1,6 +1,11 @@
 //! The native half of the Python package `waxwork`: calls the libraries without the interpreter's lock, and
 //! turns their errors and warnings into those of Python. The package in `python/waxwork` is its only user.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "PyO3 gives functions the values that it makes of their arguments"
+)]
+
 mod arrays;
 mod compute;
 mod data;
