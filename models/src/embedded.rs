@@ -78,6 +78,7 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "gan-phrases",
     "cgan-phrases",
     "gan-seqgan-phrases",
+    "cgan-seqgan-phrases",
     "vae-motions",
     "cvae-motions",
     "gan-motions",

@@ -232,7 +232,8 @@ fn curve(
             let score = exact::nll_test(model, *temperature, seen, &OneProcess, progress)?;
             let mut protocol = protocol.clone();
             protocol.insert("temperature".into(), temperature.to_string());
-            let mut metric = exact::metric(score, whole, test, &protocol)?;
+            let conditional = !run.model.info().condition.is_none();
+            let mut metric = exact::metric(score, whole, test, conditional, &protocol)?;
             metric.name = temperatures::at(&metric.name, *temperature);
             metrics.push(metric);
         }
@@ -290,7 +291,8 @@ fn of_test_samples(
     if let Some(model) = run.exact() {
         let progress = |done| stages("evaluating", done, n);
         let score = exact::nll_test(model, 1.0, (test, device), collective, progress)?;
-        metrics.push(exact::metric(score, data, test, protocol)?);
+        let conditional = !run.model.info().condition.is_none();
+        metrics.push(exact::metric(score, data, test, conditional, protocol)?);
     }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
         && run.model.info().condition.is_none()

@@ -18,17 +18,17 @@ use waxwork_core::Mode;
 use waxwork_core::model::ModelInfo;
 use waxwork_core::onnx::{Graph, Part};
 use waxwork_core::{
-    Batch, Choices, Condition, ConditionSpec, Drawing, Error, GenerativeModel, Loss, ParamGroup, ParamSet,
-    Result, SampleSpec, StepContext, Tensor, Trainable,
+    Batch, Choices, Condition, ConditionSpec, Drawing, Error, Exact, GenerativeModel, Loss, ParamGroup,
+    ParamSet, Result, SampleSpec, StepContext, Tensor, Trainable,
 };
 use waxwork_nn::loss::cross_entropy;
 
 use condition_loss::ConditionLoss;
-use waxwork_gan::Players;
+use waxwork_gan::{Game, Players};
 
 pub use waxwork_gan::{
     AdversarialLoss, Augmentation, Conditioning, DISCRIMINATOR, DiscriminatorNetwork, DiscriminatorNorm,
-    GENERATOR, GanConfig as CganConfig, GeneratorNetwork, Penalty,
+    GENERATOR, GanConfig as CganConfig, GeneratorNetwork, Penalty, PolicyGradient,
 };
 
 /// A conditional generative adversarial network.
@@ -36,7 +36,7 @@ pub use waxwork_gan::{
 pub struct Cgan {
     config: CganConfig,
     conditioning: Conditioning,
-    players: Players,
+    game: Game,
     /// The loss that makes the generator give columns the requested values.
     condition_loss: Option<ConditionLoss>,
 }
@@ -67,8 +67,8 @@ impl Cgan {
         }
         let sample = sample.into();
         let condition_loss = ConditionLoss::new(&condition, &sample, params.device())?;
-        let players = Players::new("cgan", &config, sample, condition, params)?;
-        Ok(Self { config, conditioning, players, condition_loss })
+        let game = Game::new("cgan", &config, sample, condition, params)?;
+        Ok(Self { config, conditioning, game, condition_loss })
     }
 
     /// The weighted cross-entropy of the auxiliary classifier, a term of each player's loss; None without a
@@ -85,11 +85,11 @@ impl Cgan {
 
 impl Trainable for Cgan {
     fn params(&self) -> &ParamSet {
-        &self.players.params
+        self.game.params()
     }
 
     fn groups(&self) -> &[ParamGroup] {
-        &self.players.groups
+        self.game.groups()
     }
 
     fn batch_multiple(&self) -> usize {
@@ -101,23 +101,27 @@ impl Trainable for Cgan {
     }
 
     fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
-        let (config, Players { generator, head, info, params, .. }) = (&self.config, &self.players);
+        let players = match &self.game {
+            Game::Gradients(players) => players.as_ref(),
+            Game::Rewards(policy) => return policy.step(batch, ctx),
+        };
+        let (config, Players { generator, head, info, params, .. }) = (&self.config, players);
         let condition = info.encode_condition(&batch.condition, params)?;
         let labels = condition.as_ref();
         let rows = ctx.rows(batch.len());
-        let (discriminator, frozen) = &self.players.thinned(batch.len(), ctx)?;
-        let latents = self.players.latents(batch.len(), ctx)?;
+        let (discriminator, frozen) = &players.thinned(batch.len(), ctx)?;
+        let latents = players.latents(batch.len(), ctx)?;
         let outputs = generator.outputs(&latents, labels, ctx.train())?;
         let generated = generator.finish(&outputs, &latents)?;
         let real = head.to_network(&batch.inputs, params.dtype())?;
-        let generated = self.players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
-        let real = self.players.augment(&real, &ctx.stream("augment/real"), &rows)?;
+        let generated = players.augment(&generated, &ctx.stream("augment/generated"), &rows)?;
+        let real = players.augment(&real, &ctx.stream("augment/real"), &rows)?;
 
         let on_real = discriminator.forward(&real, labels, ctx.train())?;
         let on_generated = discriminator.forward(&generated.detach(), labels, ctx.train())?.logits;
         ctx.log("logits/real", &on_real.logits.mean_all()?)?;
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
-        self.players.adapt_augmentation(&on_real.logits, ctx)?;
+        players.adapt_augmentation(&on_real.logits, ctx)?;
         let game = config.loss.discriminator(&on_real.logits, &on_generated, config.label_smoothing)?;
         // Only real images train the classifier, because early generated images belong to no class.
         let class_loss = self.class_loss(on_real.classes.as_ref(), labels)?;
@@ -163,22 +167,26 @@ fn named(loss: Loss, name: &'static str, term: Option<&Tensor>) -> Loss {
 
 impl GenerativeModel for Cgan {
     fn info(&self) -> &ModelInfo {
-        &self.players.info
+        self.game.info()
     }
 
-    fn generate(&self, latents: &Tensor, condition: &Condition, _drawing: &Drawing<'_>) -> Result<Tensor> {
-        self.players.generate(latents, condition)
+    fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.game.generate(latents, condition, drawing)
     }
 
     fn parts(&self) -> &'static [Part] {
-        &Players::PARTS
+        self.game.parts()
     }
 
     fn graph(&self, part: Part) -> Result<Graph> {
-        self.players.graph(part)
+        self.game.graph(part)
+    }
+
+    fn exact(&self) -> Option<&dyn Exact> {
+        self.game.exact()
     }
 
     fn choices(&self) -> Option<&dyn Choices> {
-        self.players.choices()
+        self.game.choices()
     }
 }

@@ -1,14 +1,17 @@
-//! The generator that samples sequences token by token, p(x) = Π p(xₜ | x₁ … xₜ₋₁).
+//! The generator that samples sequences token by token, p(x) = Π p(xₜ | x₁ … xₜ₋₁), or p(x | condition).
 
 use candle_core::Tensor;
 
 use waxwork_core::params::Scope;
+use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
+use waxwork_nn::rows::repeat_rows;
 use waxwork_nn::tokens::{self, END, Packing, needs_tokens};
 
-/// A language model: a recurrent layer over the embeddings of the tokens before each token.
+/// A language model: a recurrent layer over the embeddings of the tokens before each token. A condition is
+/// concatenated with every embedding.
 #[derive(Clone, Debug)]
 pub(crate) struct Autoregressive {
     /// One row per token. The end is never followed by a token, so its row serves as the input before the
@@ -18,6 +21,8 @@ pub(crate) struct Autoregressive {
     output: Linear,
     /// The maximum length of a sequence, and the size of the vocabulary.
     dims: (usize, usize),
+    /// Share of the features that training by maximum likelihood removes, in [0, 1).
+    dropout: f64,
     /// The token that the first logit stands for: 1 if sequences cannot end early, because the end then has
     /// no logit.
     first: u32,
@@ -34,22 +39,27 @@ pub(crate) struct Sizes {
     pub(crate) cell: CellKind,
     /// Whether sequences may end before the maximum length.
     pub(crate) ends: bool,
+    /// Share of the features that training by maximum likelihood removes, in [0, 1).
+    pub(crate) dropout: f64,
+    /// Whether the output layer uses the embedding as its weight.
+    pub(crate) tied: bool,
 }
 
 /// Sequences of the maximum length, padded with ends after their first end, with the states from which they
 /// were sampled.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
-    /// Number of sequences.
-    pub(crate) count: usize,
+    /// Their conditions `(N, given)`.
+    pub(crate) given: Option<Tensor>,
     /// Their tokens, one sequence after the other.
     pub(crate) tokens: Vec<u32>,
-    /// The state `(count, state)` from which the token at each place was drawn.
+    /// The state `(N, state)` from which the token at each place was drawn.
     pub(crate) states: Vec<Tensor>,
 }
 
 impl Autoregressive {
-    /// The weights `embedding`, `recurrent` and `output` of `scope`, for sequences like `sample`.
+    /// The weights `embedding`, `recurrent` and `output` of `scope`, for sequences like `sample` and conditions of
+    /// `given` values.
     ///
     /// # Errors
     /// [`Error::Config`] if samples are not sequences of tokens; if the set is stored and lacks a tensor or has
@@ -58,17 +68,27 @@ impl Autoregressive {
         mut scope: Scope<'_>,
         sample: &SampleSpec,
         sizes: Sizes,
+        given: usize,
         init: WeightInit,
     ) -> Result<Self> {
-        let Sizes { embedding, hidden, cell, ends } = sizes;
+        let Sizes { embedding: width, hidden, cell, ends, dropout, tied } = sizes;
         let dims = needs_tokens(sample, "model.generator")?;
         let first = u32::from(!ends);
-        let logits = dims.1 - first as usize;
+        let logits = first as usize..dims.1;
+        let (embedding, output) = if tied {
+            let embedding = Embedding::for_output(scope.enter("embedding"), dims.1, width, init)?;
+            let output = Linear::tied(scope.enter("output"), embedding.rows(logits)?, init)?;
+            (embedding, output)
+        } else {
+            let embedding = Embedding::new(scope.enter("embedding"), dims.1, width, init)?;
+            (embedding, Linear::new(scope.enter("output"), hidden, logits.len(), init)?)
+        };
         Ok(Self {
-            embedding: Embedding::new(scope.enter("embedding"), dims.1, embedding, init)?,
-            recurrent: Recurrent::new(scope.enter("recurrent"), cell, embedding, hidden, init)?,
-            output: Linear::new(scope.enter("output"), hidden, logits, init)?,
+            embedding,
+            recurrent: Recurrent::new(scope.enter("recurrent"), cell, width + given, hidden, init)?,
+            output,
             dims,
+            dropout,
             first,
         })
     }
@@ -100,21 +120,38 @@ impl Autoregressive {
         Ok(tokens)
     }
 
-    /// log p of each token given those before it, in nats, at `temperature`: tokens `(N, L)` u32 → `(N, L)`, 0
-    /// after the end of a sequence.
+    /// Factors of dropout for sequences of the maximum length, by the draws of `rows`; None without dropout.
+    pub(crate) fn dropout(
+        &self,
+        stream: &dyn Fn(&str) -> Stream,
+        rows: &[u64],
+        device: &Device,
+    ) -> Result<Option<[Tensor; 2]>> {
+        let widths = [self.embedding.width(), self.recurrent.hidden()];
+        tokens::dropout_factors(stream, (rows, self.length()), widths, self.dropout, device)
+    }
+
+    /// log p of each token given those before it, in nats, at `temperature`: tokens `(N, L)` u32, conditions
+    /// `(N, given)` and factors of dropout → `(N, L)`, 0 after the end of a sequence.
     pub(crate) fn log_likelihood(
         &self,
         sequences: &Tensor,
+        given: Option<&Tensor>,
+        factors: Option<&[Tensor; 2]>,
         temperature: f64,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
         let (n, length) = sequences.dims2()?;
         let start = Tensor::full(END, (n, 1), sequences.device())?;
-        let given = Tensor::cat(&[&start, &sequences.narrow(1, 0, length - 1)?], 1)?;
+        let before = Tensor::cat(&[&start, &sequences.narrow(1, 0, length - 1)?], 1)?;
         let packing = Packing::of(sequences)?;
-        let features = self.embedding.forward(&packing.pack(&given.flatten_all()?)?)?;
+        let given = given.map(|given| packing.repeat(given)).transpose()?;
+        let embedded = self.embedding.forward(&packing.pack(&before.flatten_all()?)?)?;
+        let embedded = packing.scaled(embedded, factors.map(|[embedded, _]| embedded))?;
+        let features = beside(embedded, given.as_ref())?;
         let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
         let states = self.recurrent.forward(&features, &start, packing.lengths())?;
+        let states = packing.scaled(states, factors.map(|[_, states]| states))?;
         let tokens = packing.pack(&sequences.flatten_all()?)?;
         let targets: Vec<u32> = flat(&tokens)?.iter().map(|token| token.saturating_sub(self.first)).collect();
         let targets = Tensor::from_vec(targets, packing.total(), sequences.device())?;
@@ -122,21 +159,28 @@ impl Autoregressive {
         packing.unpack(&each)
     }
 
-    /// Samples sequences without a gradient, in the type and on the device of `params`. `uniforms` holds a number
-    /// in [0, 1) for each token of each sequence, one sequence after the other.
-    pub(crate) fn write(&self, temperature: f64, uniforms: &[f32], params: &ParamSet) -> Result<Written> {
+    /// Samples sequences without a gradient, in the type and on the device of `params`, for conditions
+    /// `(N, given)`. `uniforms` holds a number in [0, 1) for each token of each sequence, one sequence after the
+    /// other.
+    pub(crate) fn write(
+        &self,
+        temperature: f64,
+        uniforms: &[f32],
+        given: Option<&Tensor>,
+        params: &ParamSet,
+    ) -> Result<Written> {
         let count = uniforms.len() / self.length();
         let state = Tensor::zeros((count, self.recurrent.state()), params.dtype(), params.device())?;
         let mut states = Vec::with_capacity(self.length());
         let mut written = vec![END; count * self.length()];
-        self.go_on(state, vec![END; count], (temperature, uniforms), |place, tokens, state| {
+        self.go_on(state, vec![END; count], given, (temperature, uniforms), |place, tokens, state| {
             states.push(state.clone());
             for (sequence, token) in written.chunks_exact_mut(self.length()).zip(tokens) {
                 sequence[place] = *token;
             }
         })?;
         close(&mut written, self.length());
-        Ok(Written { count, tokens: written, states })
+        Ok(Written { given: given.cloned(), tokens: written, states })
     }
 
     /// Samples `each` continuations of every sequence after the token at `place`, and returns their tokens
@@ -152,11 +196,10 @@ impl Autoregressive {
         let length = self.length();
         let mut sequences: Vec<u32> =
             written.tokens.chunks_exact(length).flat_map(|sequence| sequence.repeat(each)).collect();
-        let state = &written.states[place];
-        let width = state.dim(1)?;
-        let state = state.unsqueeze(1)?.repeat((1, each, 1))?.reshape((written.count * each, width))?;
+        let state = repeat_rows(&written.states[place], each)?;
+        let given = written.given.as_ref().map(|given| repeat_rows(given, each)).transpose()?;
         let before = sequences.chunks_exact(length).map(|sequence| sequence[place]).collect();
-        self.go_on(state, before, (1.0, uniforms), |step, tokens, _| {
+        self.go_on(state, before, given.as_ref(), (1.0, uniforms), |step, tokens, _| {
             for (sequence, token) in sequences.chunks_exact_mut(length).zip(tokens) {
                 sequence[place + 1 + step] = *token;
             }
@@ -171,14 +214,15 @@ impl Autoregressive {
         &self,
         mut state: Tensor,
         mut before: Vec<u32>,
+        given: Option<&Tensor>,
         (temperature, uniforms): (f64, &[f32]),
         mut take: impl FnMut(usize, &[u32], &Tensor),
     ) -> Result<()> {
         let count = before.len();
         let steps = uniforms.len() / count.max(1);
         for step in 0..steps {
-            let given = Tensor::from_slice(&before, count, state.device())?;
-            let features = self.embedding.forward(&given)?;
+            let embedded = self.embedding.forward(&Tensor::from_slice(&before, count, state.device())?)?;
+            let features = beside(embedded, given)?;
             state = self.recurrent.step(&features, &state)?;
             let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
@@ -188,6 +232,14 @@ impl Autoregressive {
             take(step, &before, &state);
         }
         Ok(())
+    }
+}
+
+/// Embeddings `(N, width)` concatenated with conditions `(N, given)`, if there are any.
+fn beside(embedded: Tensor, given: Option<&Tensor>) -> Result<Tensor> {
+    match given {
+        Some(given) => Ok(Tensor::cat(&[&embedded, given], 1)?),
+        None => Ok(embedded),
     }
 }
 

@@ -124,7 +124,7 @@ pub enum GeneratorNetwork {
         channels: Vec<usize>,
     },
     /// For sequences of tokens: an LSTM or GRU that samples each token given all previous tokens. It learns by maximum likelihood first,
-    /// then by policy gradient with rewards from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017). Only for the family `gan`.
+    /// then by policy gradient with rewards from a discriminator of the kind `windows` (SeqGAN, Yu et al. 2017).
     /// `latent_dim` must be the maximum length of a text, because z holds one random number per token.
     Autoregressive {
         /// Features of a token.
@@ -138,6 +138,14 @@ pub enum GeneratorNetwork {
         /// `oracle`.
         #[serde(default = "yes")]
         ends: bool,
+        /// Share of the features that are set to zero in training by maximum likelihood, in [0, 1): of embedded tokens, and of hidden
+        /// states before the output layer (Zaremba et al. 2014).
+        #[serde(default, skip_serializing_if = "is_zero")]
+        dropout: f64,
+        /// Use the embedding as the weight of the output layer, so that both learn from every token (Press & Wolf 2017). `hidden` must
+        /// equal `embedding`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tied: bool,
     },
 }
 
@@ -360,6 +368,12 @@ impl GanConfig {
                 return fail("generator.motion", "must be at least 1 and less than latent_dim");
             }
             GeneratorNetwork::Clip { width, features, .. } => vec![*width, *features],
+            GeneratorNetwork::Autoregressive { embedding, hidden, tied: true, .. } if embedding != hidden => {
+                return fail("generator.tied", "needs an `embedding` as wide as `hidden`");
+            }
+            GeneratorNetwork::Autoregressive { dropout, .. } if !(0.0..1.0).contains(dropout) => {
+                return fail("generator.dropout", "must lie in [0, 1)");
+            }
             GeneratorNetwork::Autoregressive { embedding, hidden, .. } => vec![*embedding, *hidden],
         };
         if generator.is_empty() || generator.contains(&0) {
@@ -495,7 +509,7 @@ impl GanConfig {
             };
         }
         let unsupported = [
-            ("conditioning", self.conditioning.is_some()),
+            ("conditioning", !matches!(self.conditioning, None | Some(Conditioning::Concatenation))),
             ("penalty", self.penalty.is_some()),
             ("pack", self.pack > 1),
             ("augment", !self.augment.is_empty()),

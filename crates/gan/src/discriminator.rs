@@ -12,6 +12,7 @@ use waxwork_nn::nets::{
     ClipDown, ClipSize, ConvDown, Maxout, Mlp, ResidualDown, SequenceBlocks, Style, Tower, WaveDown, halved,
     needs_waveform,
 };
+use waxwork_nn::rows::dropout;
 use waxwork_nn::signal::Signal;
 use waxwork_nn::tokens::needs_tokens;
 
@@ -82,18 +83,6 @@ pub struct DiscriminatorOutput {
     pub logits: Tensor,
     /// Class logits, `(N, classes)`, of an auxiliary classifier.
     pub classes: Option<Tensor>,
-}
-
-/// Factors of features `(rows, width)` for a step, from its stream `name`: 0 for those that dropout removes at this
-/// rate, and 1 / (1 − rate) for the others.
-pub(crate) fn kept(
-    name: &str,
-    (rows, width): (&[u64], usize),
-    rate: f64,
-    ctx: &StepContext<'_>,
-) -> Result<Tensor> {
-    let draws = ctx.stream(name).uniform(rows, width, ctx.device())?;
-    Ok(draws.ge(rate)?.to_dtype(ctx.dtype())?.affine((1.0 - rate).recip(), 0.0)?)
 }
 
 impl Discriminator {
@@ -249,7 +238,9 @@ impl Discriminator {
         };
         if self.rate > 0.0 {
             for (i, &width) in widths.iter().enumerate() {
-                thinned.dropout.push(kept(&format!("dropout/{i}"), (&rows, width), self.rate, ctx)?);
+                let stream = ctx.stream(&format!("dropout/{i}"));
+                let place = (ctx.dtype(), ctx.device());
+                thinned.dropout.push(dropout(&stream, (&rows, width), self.rate, place)?);
             }
         }
         Ok(thinned)

@@ -15,6 +15,7 @@ mod augmentation;
 mod autoregressive;
 mod config;
 mod discriminator;
+mod game;
 mod generator;
 mod loss;
 mod penalty;
@@ -32,14 +33,13 @@ use waxwork_core::{
 
 pub use config::{Conditioning, DiscriminatorNetwork, DiscriminatorNorm, GanConfig, GeneratorNetwork};
 pub use discriminator::{Discriminator, DiscriminatorOutput};
+pub use game::Game;
 pub use generator::Generator;
 pub use loss::AdversarialLoss;
 pub use penalty::Penalty;
 pub use players::Players;
-pub use policy::PolicyGradient;
+pub use policy::{Policy, PolicyGradient};
 pub use waxwork_nn::augment::Augmentation;
-
-use policy::Policy;
 
 /// The group of the generator's weights.
 pub const GENERATOR: &str = "generator";
@@ -51,15 +51,6 @@ pub const DISCRIMINATOR: &str = "discriminator";
 pub struct Gan {
     config: GanConfig,
     game: Game,
-}
-
-/// The players, by how the generator learns.
-#[derive(Clone, Debug)]
-enum Game {
-    /// Gradients pass from the discriminator to the generator.
-    Gradients(Box<Players>),
-    /// The discriminator rewards the samples of the generator.
-    Rewards(Box<Policy>),
 }
 
 impl Gan {
@@ -74,30 +65,18 @@ impl Gan {
                 reason: "`gan` is unconditional; use the family `cgan`".into(),
             });
         }
-        let sample: SampleSpec = sample.into();
-        let game = if matches!(config.generator, GeneratorNetwork::Autoregressive { .. }) {
-            Game::Rewards(Box::new(Policy::new(&config, &sample, params)?))
-        } else {
-            let players = Players::new("gan", &config, sample, ConditionSpec::None, params)?;
-            Game::Gradients(Box::new(players))
-        };
+        let game = Game::new("gan", &config, sample.into(), ConditionSpec::None, params)?;
         Ok(Self { config, game })
     }
 }
 
 impl Trainable for Gan {
     fn params(&self) -> &ParamSet {
-        match &self.game {
-            Game::Gradients(players) => &players.params,
-            Game::Rewards(policy) => &policy.params,
-        }
+        self.game.params()
     }
 
     fn groups(&self) -> &[ParamGroup] {
-        match &self.game {
-            Game::Gradients(players) => &players.groups,
-            Game::Rewards(policy) => &policy.groups,
-        }
+        self.game.groups()
     }
 
     fn batch_multiple(&self) -> usize {
@@ -148,47 +127,26 @@ impl Trainable for Gan {
 
 impl GenerativeModel for Gan {
     fn info(&self) -> &ModelInfo {
-        match &self.game {
-            Game::Gradients(players) => &players.info,
-            Game::Rewards(policy) => &policy.info,
-        }
+        self.game.info()
     }
 
-    fn generate(&self, latents: &Tensor, _condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
-        match &self.game {
-            Game::Gradients(players) => players.generate(latents, &Condition::None),
-            Game::Rewards(policy) => policy.generate(latents, drawing),
-        }
+    fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
+        self.game.generate(latents, condition, drawing)
     }
 
     fn parts(&self) -> &'static [Part] {
-        match &self.game {
-            Game::Gradients(_) => &Players::PARTS,
-            Game::Rewards(_) => &[],
-        }
+        self.game.parts()
     }
 
     fn graph(&self, part: Part) -> Result<Graph> {
-        match &self.game {
-            Game::Gradients(players) => players.graph(part),
-            Game::Rewards(_) => {
-                let family = self.info().family.clone();
-                Err(Error::NoPart { family, part, parts: self.parts() })
-            }
-        }
+        self.game.graph(part)
     }
 
     fn exact(&self) -> Option<&dyn Exact> {
-        match &self.game {
-            Game::Gradients(_) => None,
-            Game::Rewards(policy) => Some(policy.as_ref()),
-        }
+        self.game.exact()
     }
 
     fn choices(&self) -> Option<&dyn Choices> {
-        match &self.game {
-            Game::Gradients(players) => players.choices(),
-            Game::Rewards(_) => None,
-        }
+        self.game.choices()
     }
 }

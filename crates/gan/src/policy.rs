@@ -12,17 +12,17 @@ use serde::{Deserialize, Serialize};
 
 use super::autoregressive::{Autoregressive, Sizes, Written};
 use super::config::{DiscriminatorNetwork, GanConfig, GeneratorNetwork};
-use super::discriminator::kept;
 use super::windows::Windows;
 use super::{DISCRIMINATOR, GENERATOR};
 use waxwork_core::latent::uniform_of_normal;
 use waxwork_core::model::{self, ModelInfo};
 use waxwork_core::rng::Stream;
 use waxwork_core::{
-    Batch, ConditionSpec, DType, Device, Drawing, Error, Exact, LatentLayout, Loss, Mode, ParamGroup,
-    ParamSet, Result, SampleSpec, StepContext,
+    Batch, Condition, ConditionSpec, DType, Device, Drawing, Error, Exact, LatentLayout, Loss, Mode,
+    ParamGroup, ParamSet, Result, SampleSpec, StepContext,
 };
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::rows::{dropout, repeat_rows};
 use waxwork_nn::tokens::{self, Packing};
 
 /// How a generator that samples token by token learns: by maximum likelihood first, then by policy gradient.
@@ -68,10 +68,13 @@ impl PolicyGradient {
 
 /// The two players of SeqGAN, with their parameters and the model's information about itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Policy {
-    pub(crate) info: ModelInfo,
-    pub(crate) params: ParamSet,
-    pub(crate) groups: Vec<ParamGroup>,
+pub struct Policy {
+    /// What the model is.
+    pub info: ModelInfo,
+    /// Every tensor.
+    pub params: ParamSet,
+    /// [`GENERATOR`] and [`DISCRIMINATOR`].
+    pub groups: Vec<ParamGroup>,
     config: GanConfig,
     generator: Autoregressive,
     discriminator: Windows,
@@ -82,18 +85,26 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// The players of `config` for sequences like `sample`, with their tensors from `params`.
+    /// The players of `config` for sequences like `sample`, with their tensors from `params`. `condition` says on
+    /// what they can be conditioned.
     ///
     /// # Errors
     /// If the configuration is invalid or does not fit the sequences, or a stored set does not fit it.
-    pub(crate) fn new(config: &GanConfig, sample: &SampleSpec, mut params: ParamSet) -> Result<Self> {
+    pub fn new(
+        family: &str,
+        config: &GanConfig,
+        sample: &SampleSpec,
+        condition: ConditionSpec,
+        mut params: ParamSet,
+    ) -> Result<Self> {
         config.validate()?;
         let (sizes, embedding, windows) = networks(config)?;
         let make = |params: &mut ParamSet| -> Result<(Autoregressive, Windows)> {
-            let generator = Autoregressive::new(params.root().enter(GENERATOR), sample, sizes, config.init)?;
+            let (init, given) = (config.init, condition.width());
+            let generator = Autoregressive::new(params.root().enter(GENERATOR), sample, sizes, given, init)?;
             let scope = &mut params.root();
             let discriminator =
-                Windows::new(scope.enter(DISCRIMINATOR), sample, embedding, &windows, config.init)?;
+                Windows::new(scope.enter(DISCRIMINATOR), sample, embedding, &windows, given, init)?;
             Ok((generator, discriminator))
         };
         let (generator, discriminator) = make(&mut params)?;
@@ -108,16 +119,19 @@ impl Policy {
         }
         let groups = [GENERATOR, DISCRIMINATOR].map(|name| params.group(name, &format!("{name}."))).to_vec();
         let info = ModelInfo {
-            family: "gan".into(),
+            family: family.into(),
             sample: sample.clone(),
             latent: LatentLayout::of_draws(length),
-            condition: ConditionSpec::None,
+            condition,
         };
         Ok(Self { info, params, groups, config: config.clone(), generator, discriminator, writer, judge })
     }
 
     /// One step of maximum likelihood, of the discriminator, or of the game between both players.
-    pub(crate) fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
+    ///
+    /// # Errors
+    /// If the batch does not fit the model, or a tensor cannot be made.
+    pub fn step(&self, batch: &Batch, ctx: &mut StepContext<'_>) -> Result<()> {
         let policy = self.config.policy.unwrap_or_default();
         let game = policy.likelihood_steps.saturating_add(policy.discriminator_steps);
         if policy.baseline && batch.len() < 2 && ctx.total_steps() > game {
@@ -126,20 +140,28 @@ impl Policy {
             return Err(Error::Config { key: "model.policy.baseline".into(), reason: reason.into() });
         }
         let real = self.generator.read(batch)?;
+        let condition = self.info.encode_condition(&batch.condition, &self.params)?;
+        let given = condition.as_ref();
         if ctx.step() < policy.likelihood_steps {
-            let surprise = self.surprise(&real, ctx.train())?;
+            let factors =
+                self.generator.dropout(&|name| ctx.stream(name), &ctx.rows(batch.len()), ctx.device())?;
+            let surprise = self.surprise(&real, given, factors.as_ref(), ctx.train())?;
             return ctx.update(&[GENERATOR], Loss::new("likelihood", surprise));
         }
 
         let (n, length) = real.dims2()?;
         let rows = ctx.rows(n);
-        let written =
-            self.writer.write(1.0, &uniforms(&ctx.stream("written"), &rows, length)?, &self.params)?;
+        let noise = uniforms(&ctx.stream("written"), &rows, length)?;
+        let written = self.writer.write(1.0, &noise, given, &self.params)?;
         let generated = self.tensor(&written.tokens)?;
         let (rate, features) = (self.config.discriminator.dropout(), self.discriminator.features());
-        let kept = if rate > 0.0 { Some(kept("dropout", (&rows, features), rate, ctx)?) } else { None };
-        let on_real = self.discriminator.forward(&real, kept.as_ref(), ctx.train())?;
-        let on_generated = self.discriminator.forward(&generated, kept.as_ref(), ctx.train())?;
+        let place = (ctx.dtype(), ctx.device());
+        let kept = match rate > 0.0 {
+            true => Some(dropout(&ctx.stream("dropout"), (&rows, features), rate, place)?),
+            false => None,
+        };
+        let on_real = self.discriminator.forward(&real, given, kept.as_ref(), ctx.train())?;
+        let on_generated = self.discriminator.forward(&generated, given, kept.as_ref(), ctx.train())?;
         ctx.log("logits/real", &on_real.mean_all()?)?;
         ctx.log("logits/generated", &on_generated.mean_all()?)?;
         let loss = self.config.loss.discriminator(&on_real, &on_generated, self.config.label_smoothing)?;
@@ -153,28 +175,41 @@ impl Policy {
         ctx.log("reward", &values.narrow(1, length - 1, 1)?.mean_all()?)?;
         let advantages = if policy.baseline { above_others(&values)? } else { values };
         let advantages = advantages.to_dtype(ctx.dtype())?.to_device(ctx.device())?;
-        let loss = self.regret(&generated, &advantages, ctx.train())?;
+        let loss = self.regret(&generated, given, &advantages, ctx.train())?;
         if policy.likelihood_weight == 0.0 {
             return ctx.update(&[GENERATOR], Loss::new("generator", loss));
         }
-        let surprise = self.surprise(&real, ctx.train())?;
+        let surprise = self.surprise(&real, given, None, ctx.train())?;
         let total = (&loss + surprise.affine(policy.likelihood_weight, 0.0)?)?;
         let loss = Loss::new("generator", total).term("policy", &loss).term("likelihood", &surprise);
         ctx.update(&[GENERATOR], loss)
     }
 
-    /// Mean −log p of the tokens of sequences `(N, L)`, in nats.
-    fn surprise(&self, sequences: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        let logs = self.generator.log_likelihood(sequences, 1.0, mode)?;
+    /// Mean −log p of the tokens of sequences `(N, L)` under conditions `(N, given)`, in nats, with the factors of
+    /// dropout.
+    fn surprise(
+        &self,
+        sequences: &Tensor,
+        given: Option<&Tensor>,
+        factors: Option<&[Tensor; 2]>,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let logs = self.generator.log_likelihood(sequences, given, factors, 1.0, mode)?;
         let count = Packing::of(sequences)?.total() as f64;
         Ok(logs.sum_all()?.affine(-1.0 / count.max(1.0), 0.0)?)
     }
 
-    /// −Σ advantage · log p of all tokens of sequences `(N, L)`, divided by N · L. Its gradient is the negative
+    /// −Σ advantage · log p of all tokens of sequences `(N, L)` under conditions `(N, given)`, divided by N · L. Its gradient is the negative
     /// policy gradient. The number of tokens that were drawn would be no divisor for it, because it depends on
     /// where the texts end, and so would change the expectation.
-    fn regret(&self, sequences: &Tensor, advantages: &Tensor, mode: Mode<'_>) -> Result<Tensor> {
-        let logs = self.generator.log_likelihood(sequences, 1.0, mode)?;
+    fn regret(
+        &self,
+        sequences: &Tensor,
+        given: Option<&Tensor>,
+        advantages: &Tensor,
+        mode: Mode<'_>,
+    ) -> Result<Tensor> {
+        let logs = self.generator.log_likelihood(sequences, given, None, 1.0, mode)?;
         Ok((logs * advantages)?.mean_all()?.neg()?)
     }
 
@@ -192,14 +227,16 @@ impl Policy {
             .iter()
             .flat_map(|row| (0..rollouts as u64).map(move |k| row * rollouts as u64 + k))
             .collect();
+        let given = written.given.as_ref().map(|given| repeat_rows(given, rollouts)).transpose()?;
         let mut values = vec![0f32; written.tokens.len()];
         for place in 0..length {
             let left = length - place - 1;
             let value = if left == 0 {
-                self.rewards(&written.tokens)?
+                self.rewards(&written.tokens, written.given.as_ref())?
             } else {
                 let uniforms = uniforms(&stream(&format!("rollout/{place}")), &numbers, left)?;
-                let rewards = self.rewards(&self.writer.continued(written, place, rollouts, &uniforms)?)?;
+                let continued = self.writer.continued(written, place, rollouts, &uniforms)?;
+                let rewards = self.rewards(&continued, given.as_ref())?;
                 rewards
                     .chunks_exact(rollouts)
                     .map(|some| some.iter().sum::<f32>() / rollouts as f32)
@@ -212,9 +249,10 @@ impl Policy {
         Ok(values)
     }
 
-    /// The probability of being real that the discriminator assigns to each sequence.
-    fn rewards(&self, sequences: &[u32]) -> Result<Vec<f32>> {
-        let logits = self.judge.forward(&self.tensor(sequences)?, None, Mode::Eval)?;
+    /// The probability of being real that the discriminator assigns to each sequence, under conditions
+    /// `(N, given)`.
+    fn rewards(&self, sequences: &[u32], given: Option<&Tensor>) -> Result<Vec<f32>> {
+        let logits = self.judge.forward(&self.tensor(sequences)?, given, None, Mode::Eval)?;
         let rewards = kernels::activate(&logits, Activation::Sigmoid)?;
         Ok(rewards.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.to_vec1()?)
     }
@@ -225,20 +263,22 @@ impl Policy {
         Ok(Tensor::from_slice(sequences, (sequences.len() / length, length), self.params.device())?)
     }
 
-    /// Latents `(N, L)`, one random number per token → one-hot rows `(N, L, V)`.
+    /// Latents `(N, L)`, one random number per token, and a condition if the model takes one → one-hot rows
+    /// `(N, L, V)`.
     ///
     /// # Errors
-    /// If the latents have another length.
-    pub(crate) fn generate(&self, latents: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
+    /// If the latents have another length, or the condition does not fit.
+    pub fn generate(&self, latents: &Tensor, condition: &Condition, drawing: &Drawing<'_>) -> Result<Tensor> {
         let n = latents.dims().first().copied().unwrap_or(0);
         model::check_input("the latents", latents, &(n, self.writer.length()).into())?;
+        let condition = self.info.encode_condition(condition, &self.params)?;
         let latents = latents.to_device(&Device::Cpu)?.to_dtype(DType::F32)?;
         let uniforms: Vec<f32> =
             latents.flatten_all()?.to_vec1::<f32>()?.into_iter().map(uniform_of_normal).collect();
         // The texts on a path through latent space have no sample numbers. They depend on their latents
         // alone.
         let temperature = if drawing.numbers.is_empty() { 1.0 } else { drawing.temperature };
-        let written = self.writer.write(temperature, &uniforms, &self.params)?;
+        let written = self.writer.write(temperature, &uniforms, condition.as_ref(), &self.params)?;
         tokens::one_hot(&self.tensor(&written.tokens)?, self.writer.vocabulary(), self.params.dtype())
     }
 }
@@ -246,7 +286,8 @@ impl Policy {
 impl Exact for Policy {
     fn log_probability(&self, batch: &Batch, temperature: f64) -> Result<Tensor> {
         let sequences = self.writer.read(batch)?;
-        Ok(self.writer.log_likelihood(&sequences, temperature, Mode::Eval)?.sum(1)?)
+        let given = self.info.encode_condition(&batch.condition, &self.params)?;
+        Ok(self.writer.log_likelihood(&sequences, given.as_ref(), None, temperature, Mode::Eval)?.sum(1)?)
     }
 }
 
@@ -257,10 +298,17 @@ type WindowSizes = Vec<(usize, usize)>;
 fn networks(config: &GanConfig) -> Result<(Sizes, usize, WindowSizes)> {
     match (&config.generator, &config.discriminator) {
         (
-            GeneratorNetwork::Autoregressive { embedding, hidden, cell, ends },
+            GeneratorNetwork::Autoregressive { embedding, hidden, cell, ends, dropout, tied },
             DiscriminatorNetwork::Windows { embedding: features, widths, filters, .. },
         ) => {
-            let sizes = Sizes { embedding: *embedding, hidden: *hidden, cell: *cell, ends: *ends };
+            let sizes = Sizes {
+                embedding: *embedding,
+                hidden: *hidden,
+                cell: *cell,
+                ends: *ends,
+                dropout: *dropout,
+                tied: *tied,
+            };
             Ok((sizes, *features, widths.iter().copied().zip(filters.iter().copied()).collect()))
         }
         _ => Err(only_policy("model.generator")),
@@ -269,7 +317,7 @@ fn networks(config: &GanConfig) -> Result<(Sizes, usize, WindowSizes)> {
 
 /// The error for a network that needs training by policy gradient.
 pub(super) fn only_policy(key: &str) -> Error {
-    let reason = "networks of the kinds autoregressive and windows belong together, in the family gan";
+    let reason = "networks of the kinds autoregressive and windows belong together";
     Error::Config { key: key.to_owned(), reason: reason.into() }
 }
 
@@ -311,6 +359,8 @@ mod tests {
                 hidden: 3,
                 cell: CellKind::Lstm,
                 ends,
+                dropout: 0.0,
+                tied: false,
             },
             discriminator: DiscriminatorNetwork::Windows {
                 embedding: 2,
@@ -328,10 +378,14 @@ mod tests {
         SampleSpec::new(vec![LENGTH, VOCABULARY], vec![segment]).unwrap()
     }
 
-    /// Weights that are large enough to make probabilities and rewards differ.
     fn policy(ends: bool, dtype: DType) -> Policy {
+        policy_of(ConditionSpec::None, ends, dtype)
+    }
+
+    /// Weights that are large enough to make probabilities and rewards differ.
+    fn policy_of(condition: ConditionSpec, ends: bool, dtype: DType) -> Policy {
         let params = ParamSet::fresh_with(5, &Device::Cpu, dtype);
-        let policy = Policy::new(&config(ends), &sample(), params).unwrap();
+        let policy = Policy::new("gan", &config(ends), &sample(), condition, params).unwrap();
         let scaled = policy.params.tensors();
         let scaled = scaled.into_iter().map(|(name, x)| (name, x.affine(2.0, 0.0).unwrap())).collect();
         policy.params.assign(&scaled).unwrap();
@@ -356,10 +410,25 @@ mod tests {
         texts
     }
 
+    /// The condition of `n` texts of a class; None if the model has no classes.
+    fn given(policy: &Policy, class: u32, n: usize) -> Option<Tensor> {
+        let classes = Condition::classes(&vec![class; n]).unwrap();
+        policy.info.encode_condition(&classes, &policy.params).unwrap()
+    }
+
     /// The probability of each sequence.
     fn probabilities(policy: &Policy, sequences: &[u32], temperature: f64) -> Vec<f64> {
+        probabilities_given(policy, sequences, None, temperature)
+    }
+
+    fn probabilities_given(
+        policy: &Policy,
+        sequences: &[u32],
+        given: Option<&Tensor>,
+        temperature: f64,
+    ) -> Vec<f64> {
         let sequences = policy.tensor(sequences).unwrap();
-        let logs = policy.writer.log_likelihood(&sequences, temperature, Mode::Eval).unwrap();
+        let logs = policy.writer.log_likelihood(&sequences, given, None, temperature, Mode::Eval).unwrap();
         let logs = logs.sum(1).unwrap().to_dtype(DType::F64).unwrap().to_vec1::<f64>().unwrap();
         logs.into_iter().map(f64::exp).collect()
     }
@@ -386,24 +455,27 @@ mod tests {
     /// gradient of the expected reward by central differences.
     #[test]
     fn the_gradient_is_that_of_the_expected_reward() {
-        gradients_are_right(false, &all());
-        gradients_are_right(true, &texts().concat());
+        gradients_are_right(ConditionSpec::None, false, &all());
+        gradients_are_right(ConditionSpec::None, true, &texts().concat());
+        gradients_are_right(ConditionSpec::classes(2), true, &texts().concat());
     }
 
-    fn gradients_are_right(ends: bool, sequences: &[u32]) {
-        let policy = policy(ends, DType::F64);
-        let rewards = policy.rewards(sequences).unwrap();
+    fn gradients_are_right(condition: ConditionSpec, ends: bool, sequences: &[u32]) {
+        let policy = policy_of(condition, ends, DType::F64);
+        let class = given(&policy, 1, sequences.len() / LENGTH);
+        let class = class.as_ref();
+        let rewards = policy.rewards(sequences, class).unwrap();
         let expected = || -> f64 {
-            let drawn = probabilities(&policy, sequences, 1.0);
+            let drawn = probabilities_given(&policy, sequences, class, 1.0);
             drawn.iter().zip(&rewards).map(|(p, reward)| p * f64::from(*reward)).sum()
         };
-        let drawn = probabilities(&policy, sequences, 1.0);
+        let drawn = probabilities_given(&policy, sequences, class, 1.0);
         let values = exact_values(&drawn, &rewards, sequences);
         let advantages: Vec<f64> =
             values.iter().enumerate().map(|(place, value)| drawn[place / LENGTH] * value).collect();
         let advantages = Tensor::from_vec(advantages, (rewards.len(), LENGTH), &Device::Cpu).unwrap();
         let tensor = policy.tensor(sequences).unwrap();
-        let loss = policy.regret(&tensor, &advantages, Mode::Eval).unwrap();
+        let loss = policy.regret(&tensor, class, &advantages, Mode::Eval).unwrap();
         let mut gradients = kernels::backward(&loss).unwrap();
         let mut compared = 0;
         for name in &policy.groups[0].params {
@@ -432,14 +504,15 @@ mod tests {
     fn values_are_mean_rewards_of_continuations_and_the_last_is_the_reward_itself() {
         let policy = policy(false, DType::F32);
         let sequences = all();
-        let (drawn, rewards) = (probabilities(&policy, &sequences, 1.0), policy.rewards(&sequences).unwrap());
+        let (drawn, rewards) =
+            (probabilities(&policy, &sequences, 1.0), policy.rewards(&sequences, None).unwrap());
         let exact = exact_values(&drawn, &rewards, &sequences);
         let spread = rewards.iter().copied().fold(f32::MIN, f32::max)
             - rewards.iter().copied().fold(f32::MAX, f32::min);
         assert!(spread > 1e-3, "{rewards:?}");
         let rows: Vec<u64> = (0..40).collect();
         let noise = uniforms(&Stream::new(1, "noise", 0), &rows, LENGTH).unwrap();
-        let written = policy.writer.write(1.0, &noise, &policy.params).unwrap();
+        let written = policy.writer.write(1.0, &noise, None, &policy.params).unwrap();
         let values = policy.values(&written, &rows, 2000, &|name| Stream::new(2, name, 0)).unwrap();
         for (own, values) in written.tokens.chunks(LENGTH).zip(values.chunks(LENGTH)) {
             let row = sequences.chunks(LENGTH).position(|other| other == own).unwrap();
@@ -460,11 +533,59 @@ mod tests {
     fn of_the_first(policy: &Policy, written: &Written, rows: &[u64]) -> Vec<f32> {
         let states = written.states.iter().map(|state| state.narrow(0, 0, rows.len()).unwrap());
         let some = Written {
-            count: rows.len(),
+            given: None,
             tokens: written.tokens[..rows.len() * LENGTH].to_vec(),
             states: states.collect(),
         };
         policy.values(&some, rows, 2, &|name| Stream::new(2, name, 0)).unwrap()
+    }
+
+    /// Each class has its own distribution and rewards. Sequences and their continuations are of the class of their
+    /// row.
+    #[test]
+    fn every_text_is_of_its_class() {
+        let policy = policy_of(ConditionSpec::classes(2), false, DType::F32);
+        let (sequences, texts) = (all(), 4000);
+        // The label is one of several inputs, so it needs larger weights to be seen.
+        let larger = policy.params.tensors();
+        let larger = larger.into_iter().map(|(name, x)| (name, x.affine(1.5, 0.0).unwrap())).collect();
+        policy.params.assign(&larger).unwrap();
+        let of_class = |class: u32| {
+            let class = given(&policy, class, 8);
+            let p = probabilities_given(&policy, &sequences, class.as_ref(), 1.0);
+            assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{p:?}");
+            (p, policy.rewards(&sequences, class.as_ref()).unwrap())
+        };
+        let classes = [of_class(0), of_class(1)];
+        let differ = classes[0].0.iter().zip(&classes[1].0).any(|(one, other)| (one - other).abs() > 0.01);
+        assert!(differ, "{classes:?}");
+        assert!(classes[0].1.iter().zip(&classes[1].1).all(|(one, other)| (one - other).abs() > 1e-3));
+
+        let rows: Vec<u64> = (0..texts).collect();
+        let asked: Vec<u32> = rows.iter().map(|row| (row % 2) as u32).collect();
+        let asked =
+            policy.info.encode_condition(&Condition::classes(&asked).unwrap(), &policy.params).unwrap();
+        let noise = uniforms(&Stream::new(3, "noise", 0), &rows, LENGTH).unwrap();
+        let written = policy.writer.write(1.0, &noise, asked.as_ref(), &policy.params).unwrap();
+        let values = policy.values(&written, &rows, 50, &|name| Stream::new(2, name, 0)).unwrap();
+        for (class, (p, rewards)) in classes.iter().enumerate() {
+            let exact = exact_values(p, rewards, &sequences);
+            let own = |row: &[u32]| sequences.chunks(LENGTH).position(|other| other == row).unwrap();
+            let mine = written.tokens.chunks(LENGTH).zip(values.chunks(LENGTH)).skip(class).step_by(2);
+            let (mut counts, mut errors) = ([0f64; 8], [0f64; LENGTH]);
+            for (text, values) in mine {
+                counts[own(text)] += 1.0;
+                for (place, error) in errors.iter_mut().enumerate() {
+                    *error += f64::from(values[place]) - exact[own(text) * LENGTH + place];
+                }
+            }
+            let n = texts as f64 / 2.0;
+            let squares: f64 = counts.iter().zip(p).map(|(count, p)| (count - n * p).powi(2) / (n * p)).sum();
+            // Seven degrees of freedom: mean 7, standard deviation 3.7.
+            assert!(squares < 7.0 + 4.0 * 3.75, "{class}: {squares}");
+            // The standard error is below 3e-4; the values of the classes differ by 0.1.
+            assert!(errors.iter().all(|error| (error / n).abs() < 1.5e-3), "{class}: {errors:?}");
+        }
     }
 
     #[test]
@@ -483,7 +604,7 @@ mod tests {
         for temperature in [1.0, 0.5, 2.0] {
             let p = probabilities(&policy, &all(), temperature);
             assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-5, "{temperature}: {p:?}");
-            let written = policy.writer.write(temperature, &noise, &policy.params).unwrap();
+            let written = policy.writer.write(temperature, &noise, None, &policy.params).unwrap();
             let mut counts = BTreeMap::new();
             for own in written.tokens.chunks(LENGTH) {
                 *counts.entry(own).or_insert(0u32) += 1;
@@ -511,7 +632,7 @@ mod tests {
         assert!((p.iter().sum::<f64>() - 1.0).abs() < 1e-12, "{p:?}");
         let rows: Vec<u64> = (0..500).collect();
         let noise = uniforms(&Stream::new(3, "noise", 0), &rows, LENGTH).unwrap();
-        let written = policy.writer.write(1.0, &noise, &policy.params).unwrap();
+        let written = policy.writer.write(1.0, &noise, None, &policy.params).unwrap();
         assert!(written.tokens.chunks(LENGTH).all(|own| texts.iter().any(|text| text == own)));
         let continued = policy.writer.continued(&written, 0, 3, &[0.5; 500 * 3 * 2]).unwrap();
         assert!(continued.chunks(LENGTH).all(|own| texts.iter().any(|text| text == own)));
@@ -527,12 +648,12 @@ mod tests {
         let sequences = policy.tensor(&all()).unwrap();
         let p = probabilities(&policy, &all(), 1.0);
         let want = -p.iter().map(|p| p.ln()).sum::<f64>() / 24.0;
-        let found = policy.surprise(&sequences, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
+        let found = policy.surprise(&sequences, None, None, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
         assert!((found - want).abs() < 1e-12, "{found} {want}");
         let zeros = policy.params.tensors();
         let zeros = zeros.into_iter().map(|(name, x)| (name, x.zeros_like().unwrap())).collect();
         policy.params.assign(&zeros).unwrap();
-        let found = policy.surprise(&sequences, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
+        let found = policy.surprise(&sequences, None, None, Mode::Eval).unwrap().to_scalar::<f64>().unwrap();
         assert!((found - 2f64.ln()).abs() < 1e-12, "{found}");
         let batch = batch(&[[1, 2, 1], [2, 2, 2]]);
         let logs = policy.log_probability(&batch, 0.7).unwrap().to_vec1::<f64>().unwrap();
@@ -540,6 +661,40 @@ mod tests {
         let short = self::batch(&[[1, 0, 0]]);
         let said = policy.log_probability(&short, 1.0).unwrap_err().to_string();
         assert!(said.contains("model.generator.ends"), "{said}");
+    }
+
+    /// Factors of 1 change nothing. Without hidden states, the biases of the output layer alone decide.
+    #[test]
+    fn dropout_removes_features_from_the_likelihood() {
+        let generator = GeneratorNetwork::Autoregressive {
+            embedding: 2,
+            hidden: 3,
+            cell: CellKind::Lstm,
+            ends: false,
+            dropout: 0.4,
+            tied: false,
+        };
+        let config = GanConfig { generator, ..config(false) };
+        let params = ParamSet::fresh_with(5, &Device::Cpu, DType::F64);
+        let policy = Policy::new("gan", &config, &sample(), ConditionSpec::None, params).unwrap();
+        let sequences = policy.tensor(&all()).unwrap();
+        let surprise = |factors: Option<&[Tensor; 2]>| {
+            let mean = policy.surprise(&sequences, None, factors, Mode::Eval).unwrap();
+            mean.to_scalar::<f64>().unwrap()
+        };
+        let rows: Vec<u64> = (0..8).collect();
+        let drawn = policy.generator.dropout(&|name| Stream::new(1, name, 0), &rows, &Device::Cpu).unwrap();
+        let drawn = drawn.unwrap();
+        assert_ne!(surprise(Some(&drawn)), surprise(None));
+        let [embedded, states] = drawn;
+        let ones = |x: &Tensor| x.ones_like().unwrap();
+        assert_eq!(surprise(Some(&[ones(&embedded), ones(&states)])), surprise(None));
+        let bias = policy.params.get("generator.output.bias").unwrap().to_vec1::<f64>().unwrap();
+        let total: f64 = bias.iter().map(|logit| logit.exp()).sum();
+        // Each of the two tokens is in half of the places.
+        let want = total.ln() - bias.iter().sum::<f64>() / 2.0;
+        let found = surprise(Some(&[ones(&embedded), states.zeros_like().unwrap()]));
+        assert!((found - want).abs() < 1e-12, "{found} {want}");
     }
 
     fn batch(texts: &[[u32; LENGTH]]) -> Batch {

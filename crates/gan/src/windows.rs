@@ -9,7 +9,8 @@ use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Conv1d, Embedding, Linear, WeightInit};
 use waxwork_nn::tokens::needs_tokens;
 
-/// Maps sequences of tokens to logits.
+/// Maps sequences of tokens, and a condition if there is one, to logits. The condition is concatenated with the
+/// embedding of every token.
 #[derive(Clone, Debug)]
 pub(crate) struct Windows {
     embedding: Embedding,
@@ -24,7 +25,8 @@ pub(crate) struct Windows {
 
 impl Windows {
     /// The weights `embedding`, `windows`, `gate`, `transform` and `output` of `scope`, for sequences like
-    /// `sample`. `widths` contains pairs of a window size in tokens and a number of features.
+    /// `sample` and conditions of `given` values. `widths` contains pairs of a window size in tokens and a number
+    /// of features.
     ///
     /// # Errors
     /// [`Error::Config`] if samples are not sequences of tokens, or a window is longer than they are; if the set
@@ -34,6 +36,7 @@ impl Windows {
         sample: &SampleSpec,
         embedding: usize,
         widths: &[(usize, usize)],
+        given: usize,
         init: WeightInit,
     ) -> Result<Self> {
         let (length, vocabulary) = needs_tokens(sample, "model.discriminator")?;
@@ -46,7 +49,13 @@ impl Windows {
         let mut convolutions = Vec::with_capacity(widths.len());
         for (number, (width, features)) in widths.iter().enumerate() {
             let mut windows = scope.enter("windows");
-            convolutions.push(Conv1d::unpadded(windows.enter(number), embedding, *features, *width, init)?);
+            convolutions.push(Conv1d::unpadded(
+                windows.enter(number),
+                embedding + given,
+                *features,
+                *width,
+                init,
+            )?);
         }
         Ok(Self {
             embedding: Embedding::new(scope.enter("embedding"), vocabulary, embedding, init)?,
@@ -63,17 +72,25 @@ impl Windows {
         self.features
     }
 
-    /// Tokens `(N, L)` u32 → logits `(N)` of the probability that they are real. `kept` `(N, features)` are
-    /// factors of the features.
+    /// Tokens `(N, L)` u32 and conditions `(N, given)` → logits `(N)` of the probability that they are real.
+    /// `kept` `(N, features)` are factors of the features.
     pub(crate) fn forward(
         &self,
         sequences: &Tensor,
+        given: Option<&Tensor>,
         kept: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
         let (n, length) = sequences.dims2()?;
         let features = self.embedding.forward(&sequences.flatten_all()?)?;
         let maps = features.reshape((n, length, self.embedding.width()))?;
+        let maps = match given {
+            Some(given) => {
+                let everywhere = given.unsqueeze(1)?.broadcast_as((n, length, given.dim(1)?))?;
+                Tensor::cat(&[&maps, &everywhere.contiguous()?], 2)?
+            }
+            None => maps,
+        };
         let maps = maps.transpose(1, 2)?.unsqueeze(2)?.contiguous()?;
         let mut found = Vec::with_capacity(self.convolutions.len());
         for convolution in &self.convolutions {
@@ -110,7 +127,7 @@ mod tests {
         let sample = SampleSpec::new(vec![3, 3], vec![segment]).unwrap();
         let mut params = ParamSet::fresh_with(0, &Device::Cpu, DType::F64);
         let windows =
-            Windows::new(params.root(), &sample, 1, &[(2, 1), (1, 1)], WeightInit::default()).unwrap();
+            Windows::new(params.root(), &sample, 1, &[(2, 1), (1, 1)], 0, WeightInit::default()).unwrap();
         let params = params.finish().unwrap();
         let weights: [(&str, &[usize], &[f64]); 11] = [
             ("embedding.weight", &[3, 1], &[0.0, 1.0, 3.0]),
@@ -132,7 +149,8 @@ mod tests {
         let sequences = Tensor::new(&[[1u32, 2, 1], [2, 2, 0]], &Device::Cpu).unwrap();
         let kept = Tensor::new(&[[1.0, 1.0], [0.0, 2.0]], &Device::Cpu).unwrap();
         for (kept, expected) in [(None, [7.25, 16.75]), (Some(&kept), [7.25, 16.0])] {
-            let logits = windows.forward(&sequences, kept, Mode::Eval).unwrap().to_vec1::<f64>().unwrap();
+            let logits =
+                windows.forward(&sequences, None, kept, Mode::Eval).unwrap().to_vec1::<f64>().unwrap();
             assert!(logits.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{logits:?}");
         }
     }

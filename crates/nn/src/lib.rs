@@ -28,6 +28,7 @@ pub mod head;
 pub mod layers;
 pub mod loss;
 pub mod nets;
+pub mod rows;
 pub mod segments;
 pub mod signal;
 pub mod tokens;

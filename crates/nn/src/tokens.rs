@@ -7,9 +7,12 @@ use candle_core::{DType, Device, Tensor};
 
 use waxwork_core::model::check_input;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
+use waxwork_core::rng::Stream;
 use waxwork_core::sample::Range;
 use waxwork_core::{Error, Result, SampleSpec};
 use waxwork_kernels as kernels;
+
+use crate::rows::dropout;
 
 /// The token that ends a sequence.
 pub const END: u32 = 0;
@@ -131,6 +134,16 @@ impl Packing {
         Ok(zeros.index_add(&self.places, values, 0)?.reshape((n, length))?)
     }
 
+    /// Multiplies features `(T, W)` by factors `(N, L · W)`, if there are any.
+    ///
+    /// # Errors
+    /// If the shapes do not agree.
+    pub fn scaled(&self, features: Tensor, factors: Option<&Tensor>) -> Result<Tensor> {
+        let Some(factors) = factors else { return Ok(features) };
+        let factors = self.pack(&factors.reshape(((), features.dim(1)?))?)?;
+        Ok(features.mul(&factors.to_dtype(features.dtype())?)?)
+    }
+
     /// Repeats the row of each sequence for all of its tokens: `(N, W)` → `(T, W)`.
     pub fn repeat(&self, rows: &Tensor) -> Result<Tensor> {
         Ok(kernels::embedding(rows, &self.sequences)?)
@@ -157,6 +170,26 @@ fn earlier(length: usize) -> Result<Tensor> {
     let places = 0..length * length;
     let values = places.map(|place| if place / length < place % length { 1f32 } else { 0.0 });
     Ok(Tensor::from_iter(values, &Device::Cpu)?.reshape((length, length))?)
+}
+
+/// Factors of dropout for the embedded tokens `(N, L · widths[0])` and the hidden states `(N, L · widths[1])` of
+/// sequences of `length` tokens (Zaremba et al. 2014), by the draws of `rows`; None if the rate is 0. `stream` gives
+/// the streams of random numbers by name.
+///
+/// # Errors
+/// If a tensor cannot be made.
+pub fn dropout_factors(
+    stream: &dyn Fn(&str) -> Stream,
+    (rows, length): (&[u64], usize),
+    widths: [usize; 2],
+    rate: f64,
+    device: &Device,
+) -> Result<Option<[Tensor; 2]>> {
+    if rate == 0.0 {
+        return Ok(None);
+    }
+    let factors = |name, width| dropout(&stream(name), (rows, length * width), rate, (DType::F32, device));
+    Ok(Some([factors("dropout/embedding", widths[0])?, factors("dropout/states", widths[1])?]))
 }
 
 /// The most likely token at every position as one-hot rows. After the first end, all tokens are ends:

@@ -406,6 +406,10 @@ pub enum Network {
         /// before the output layer (Zaremba et al. 2014).
         #[serde(default, skip_serializing_if = "is_zero")]
         dropout: f64,
+        /// Use the decoder's embedding as the weight of its output layer, so that both learn from every token (Press & Wolf 2017).
+        /// `hidden` must equal `embedding`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        tied: bool,
     },
     /// For clips, one latent per clip: each frame becomes features as in `tower`, which convolutions along time mix. In the decoder,
     /// the motion, a part of the latent, becomes a code per frame by convolutions along time; the rest of the latent, the content, is
@@ -651,6 +655,9 @@ impl VaeConfig {
             }
             Network::Conv { channels, .. } => channels.clone(),
             Network::Tower { width, hidden, .. } => vec![*width, *hidden],
+            Network::Recurrent { embedding, hidden, tied: true, .. } if embedding != hidden => {
+                return fail("network.tied", "needs an `embedding` as wide as `hidden`");
+            }
             Network::Recurrent { embedding, hidden, word_dropout, dropout, .. } => {
                 for (key, share) in [("network.word_dropout", word_dropout), ("network.dropout", dropout)] {
                     if !(0.0..1.0).contains(share) {

@@ -65,11 +65,11 @@ use maf::Maf;
 use mixture::Mixture;
 use networks::{Encoder, GaussianHead};
 use observation::Observation;
-use posterior::repeat_rows;
 use prior::{Computed, LabelGaussian, Prior, StandardNormal};
 use tokens::Targets;
 use total_correlation::total_correlation;
 use vamp::Vamp;
+use waxwork_nn::rows::repeat_rows;
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";

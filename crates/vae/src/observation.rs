@@ -38,11 +38,11 @@ impl Observation {
         width: usize,
     ) -> Result<Self> {
         let mut root = params.root();
-        if let Network::Recurrent { embedding, hidden, cell, word_dropout, dropout } = config.network {
+        if let Network::Recurrent { embedding, hidden, cell, word_dropout, dropout, tied } = config.network {
             let (sizes, given) = (Sizes { embedding, hidden, cell }, config.latent_dim + width);
             let (scope, shares) =
                 (root.enter(DECODER), DropoutShares { words: word_dropout, features: dropout });
-            let decoder = TokenDecoder::new(scope, sample, sizes, shares, given, config.init)?;
+            let decoder = TokenDecoder::new(scope, sample, sizes, tied, shares, given, config.init)?;
             return Ok(Self::Tokens(decoder));
         }
         let decoder = Decoder::new(root.enter(DECODER), config, sample, width)?;

@@ -5,6 +5,7 @@ use waxwork_core::model::Posterior;
 use waxwork_core::{Mode, Result};
 use waxwork_kernels as kernels;
 use waxwork_nn::loss;
+use waxwork_nn::rows::repeat_rows;
 
 use crate::networks::GaussianHead;
 
@@ -132,14 +133,4 @@ impl<'a> Recognition<'a> {
 pub(crate) fn columns(rows: &Tensor, count: usize) -> Result<(Tensor, Tensor)> {
     let rest = rows.dim(1)?.saturating_sub(count);
     Ok((rows.narrow(1, 0, count)?.contiguous()?, rows.narrow(1, count, rest)?.contiguous()?))
-}
-
-/// Repeats every row `k` times in succession: `(N, …)` → `(N · k, …)`.
-pub(crate) fn repeat_rows(x: &Tensor, k: usize) -> Result<Tensor> {
-    if k == 1 {
-        return Ok(x.clone());
-    }
-    let mut shape = x.dims().to_vec();
-    shape.insert(1, k);
-    Ok(x.unsqueeze(1)?.broadcast_as(shape)?.flatten(0, 1)?)
 }

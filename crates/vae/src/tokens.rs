@@ -9,12 +9,11 @@ use candle_core::{Device, Tensor};
 use waxwork_core::onnx::{GraphScope, Value};
 use waxwork_core::params::Scope;
 use waxwork_core::rng::{Draws, Stream};
-use waxwork_core::{Batch, DType, Drawing, Mode, Result, SampleSpec};
+use waxwork_core::{Batch, Drawing, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
+use waxwork_nn::rows::repeat_rows;
 use waxwork_nn::tokens::{self, Packing};
-
-use crate::posterior::repeat_rows;
 
 /// The layers of a network of tokens.
 #[derive(Clone, Copy, Debug)]
@@ -115,17 +114,6 @@ impl Targets {
         };
         Ok(Self { values: repeat_rows(&self.values, k)?, given, counted, factors })
     }
-
-    /// Multiplies packed features `(T, width)` by the factors at `place`.
-    fn dropped(&self, features: Tensor, place: usize, packing: &Packing) -> Result<Tensor> {
-        match &self.factors {
-            Some(factors) => {
-                let factors = packing.pack(&factors[place].reshape(((), features.dim(1)?))?)?;
-                Ok(features.mul(&factors.to_dtype(features.dtype())?)?)
-            }
-            None => Ok(features),
-        }
-    }
 }
 
 /// Shares of what the decoder does not get in training, each in [0, 1).
@@ -153,21 +141,32 @@ pub(crate) struct TokenDecoder {
 
 impl TokenDecoder {
     /// Makes the decoder from the weights `embedding`, `start`, `recurrent` and `output` of `scope`, for
-    /// sequences like `sample`. A latent and its condition have `given` values together.
+    /// sequences like `sample`. A latent and its condition have `given` values together. If it is `tied`, the
+    /// layer `output` uses the rows of `embedding` as its weight, and has only a bias of its own.
     pub(crate) fn new(
         mut scope: Scope<'_>,
         sample: &SampleSpec,
-        Sizes { embedding, hidden, cell }: Sizes,
+        Sizes { embedding: width, hidden, cell }: Sizes,
+        tied: bool,
         dropout: DropoutShares,
         given: usize,
         init: WeightInit,
     ) -> Result<Self> {
         let dims = tokens::needs_tokens(sample, crate::networks::KEY)?;
+        let numbers = dims.1 + 1;
+        let (embedding, output) = if tied {
+            let embedding = Embedding::for_output(scope.enter("embedding"), numbers, width, init)?;
+            let output = Linear::tied(scope.enter("output"), embedding.rows(0..dims.1)?, init)?;
+            (embedding, output)
+        } else {
+            let embedding = Embedding::new(scope.enter("embedding"), numbers, width, init)?;
+            (embedding, Linear::new(scope.enter("output"), hidden, dims.1, init)?)
+        };
         Ok(Self {
-            embedding: Embedding::new(scope.enter("embedding"), dims.1 + 1, embedding, init)?,
+            embedding,
             start: Linear::new(scope.enter("start"), given, cell.state(hidden), init)?,
-            recurrent: Recurrent::new(scope.enter("recurrent"), cell, embedding + given, hidden, init)?,
-            output: Linear::new(scope.enter("output"), hidden, dims.1, init)?,
+            recurrent: Recurrent::new(scope.enter("recurrent"), cell, width + given, hidden, init)?,
+            output,
             dims,
             dropout,
         })
@@ -221,16 +220,8 @@ impl TokenDecoder {
             let none = self.no_token(rows.len(), &device)?.broadcast_as(given.shape())?;
             targets.given = Some(dropped.where_cond(&none.contiguous()?, given)?);
         }
-        if features > 0.0 {
-            let factors = |name: &str, width: usize| -> Result<Tensor> {
-                let kept = stream(name).uniform(rows, length * width, &device)?.ge(features)?;
-                Ok((kept.to_dtype(DType::F32)? / (1.0 - features))?)
-            };
-            targets.factors = Some([
-                factors("dropout/embedding", self.embedding.width())?,
-                factors("dropout/states", self.recurrent.hidden())?,
-            ]);
-        }
+        let widths = [self.embedding.width(), self.recurrent.hidden()];
+        targets.factors = tokens::dropout_factors(stream, (rows, length), widths, features, &device)?;
         Ok(targets)
     }
 
@@ -244,11 +235,13 @@ impl TokenDecoder {
         let packing = Packing::of(&targets.values)?;
         let packed = |tokens: &Tensor| packing.pack(&tokens.flatten_all()?);
         let given = packed(targets.given.as_ref().unwrap_or(&targets.values))?;
-        let features = targets.dropped(self.embedding.forward(&given)?, 0, &packing)?;
+        let factors = targets.factors.as_ref();
+        let features = self.embedding.forward(&given)?;
+        let features = packing.scaled(features, factors.map(|[embedded, _]| embedded))?;
         let inputs = Tensor::cat(&[&features, &packing.repeat(z)?], 1)?;
         let start = self.start.forward(z, Activation::Tanh, mode)?;
         let states = self.recurrent.forward(&inputs, &start, packing.lengths())?;
-        let states = targets.dropped(states, 1, &packing)?;
+        let states = packing.scaled(states, factors.map(|[_, states]| states))?;
         packing.sums(&self.output.log_likelihood(&states, &packed(&targets.values)?, mode)?)
     }
 
@@ -314,18 +307,64 @@ impl TokenDecoder {
 
 #[cfg(test)]
 mod tests {
-    use waxwork_core::ParamSet;
     use waxwork_core::sample::{Range, Segment};
+    use waxwork_core::{DType, ParamSet};
 
     use super::*;
 
+    fn sample() -> SampleSpec {
+        SampleSpec::new(vec![50, 4], vec![Segment { width: 4, range: Range::OneHot }]).unwrap()
+    }
+
     fn decoder(words: f64, features: f64) -> TokenDecoder {
-        let segments = vec![Segment { width: 4, range: Range::OneHot }];
-        let sample = SampleSpec::new(vec![50, 4], segments).unwrap();
         let mut params = ParamSet::fresh(0, &Device::Cpu);
         let shares = DropoutShares { words, features };
         let sizes = Sizes { embedding: 3, hidden: 5, cell: CellKind::Lstm };
-        TokenDecoder::new(params.root(), &sample, sizes, shares, 2, WeightInit::Pytorch).unwrap()
+        TokenDecoder::new(params.root(), &sample(), sizes, false, shares, 2, WeightInit::Pytorch).unwrap()
+    }
+
+    /// A tied decoder is one whose output layer has the embedding as its weight, so the gradient of the embedding is
+    /// the sum of both gradients.
+    #[test]
+    fn a_tied_decoder_learns_one_matrix_from_input_and_output() {
+        let make = |tied: bool, params: &mut ParamSet| {
+            let shares = DropoutShares { words: 0.0, features: 0.0 };
+            let sizes = Sizes { embedding: 5, hidden: 5, cell: CellKind::Lstm };
+            TokenDecoder::new(params.root(), &sample(), sizes, tied, shares, 2, WeightInit::Pytorch).unwrap()
+        };
+        let mut params = ParamSet::fresh_with(3, &Device::Cpu, DType::F64);
+        let tied = make(true, &mut params);
+        let mut weights = params.tensors();
+        let embedding = weights["embedding.weight"].clone();
+        assert!(!weights.contains_key("output.weight"));
+        weights.insert("output.weight".into(), embedding.narrow(0, 0, 4).unwrap().contiguous().unwrap());
+        let mut both = ParamSet::fresh_with(0, &Device::Cpu, DType::F64);
+        let untied = make(false, &mut both);
+        both.assign(&weights).unwrap();
+
+        let values = Tensor::from_iter((0..6u32 * 50).map(|i| 1 + i % 3), &Device::Cpu).unwrap();
+        let values = values.reshape((6, 50)).unwrap();
+        let z = Tensor::new(&[[0.3f64, -0.5]], &Device::Cpu).unwrap().repeat((6, 1)).unwrap();
+        let run = |decoder: &TokenDecoder| {
+            let targets = decoder.targets(values.clone()).unwrap();
+            decoder.log_likelihood(&z, &targets, Mode::Eval).unwrap().sum_all().unwrap()
+        };
+        let (one, two) = (run(&tied), run(&untied));
+        assert_eq!(one.to_scalar::<f64>().unwrap(), two.to_scalar::<f64>().unwrap());
+        let (one, two) = (one.backward().unwrap(), two.backward().unwrap());
+        let gradient = |set: &ParamSet, store: &candle_core::backprop::GradStore, name: &str| {
+            store.get(set.get(name).unwrap()).unwrap().to_vec2::<f64>().unwrap()
+        };
+        let found = gradient(&params, &one, "embedding.weight");
+        let of_input = gradient(&both, &two, "embedding.weight");
+        let of_output = gradient(&both, &two, "output.weight");
+        let zeros = vec![0.0; 5];
+        for (token, found) in found.iter().enumerate() {
+            let of_output = of_output.get(token).unwrap_or(&zeros);
+            for ((found, input), output) in found.iter().zip(&of_input[token]).zip(of_output) {
+                assert!((found - input - output).abs() < 1e-9, "{token}: {found}, {input} + {output}");
+            }
+        }
     }
 
     /// The decoder gets the token before each token to predict, or none; the tokens to predict do not change.

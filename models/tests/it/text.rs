@@ -81,6 +81,13 @@ generator={kind="autoregressive",embedding=3,hidden=4}
 discriminator={kind="windows",embedding=3,widths=[1,3],filters=[4,5],dropout=0.3}
 policy={likelihood_steps=0,discriminator_steps=0,rollouts=3,likelihood_weight=0.5}
 "#;
+const CONDITIONAL_SEQGAN: &str = r#"
+family="cgan"
+latent_dim=5
+generator={kind="autoregressive",embedding=4,hidden=4,dropout=0.1,tied=true}
+discriminator={kind="windows",embedding=3,widths=[1,3],filters=[4,5],dropout=0.3}
+policy={likelihood_steps=0,discriminator_steps=0,rollouts=3,likelihood_weight=0.5}
+"#;
 const FLAT: &str = r#"
 family="gan"
 latent_dim=2
@@ -89,7 +96,7 @@ discriminator={kind="mlp",hidden=[6]}
 loss="wasserstein"
 penalty={kind="gradient",weight=10}
 "#;
-const ALL: [&str; 9] = [VAE, CVAE, GRU, IWAE, GAN, CGAN, PROJECTED, SEQGAN, FLAT];
+const ALL: [&str; 10] = [VAE, CVAE, GRU, IWAE, GAN, CGAN, PROJECTED, SEQGAN, CONDITIONAL_SEQGAN, FLAT];
 
 fn tokens(length: usize, vocabulary: usize) -> SampleSpec {
     let segment = Segment { width: vocabulary, range: Range::OneHot };
@@ -359,14 +366,18 @@ fn a_recurrent_vae_learns_sequences_of_one_repeated_token() {
     assert!(share(&read(&again), is_valid) > 0.97);
 }
 
+/// More hidden units, and all three stages.
+fn large_seqgan(config: &str) -> String {
+    let config = config.replace("embedding=3,hidden=4", "embedding=8,hidden=24");
+    let config = config.replace("embedding=4,hidden=4", "embedding=24,hidden=24");
+    config.replace("likelihood_steps=0,discriminator_steps=0", "likelihood_steps=400,discriminator_steps=20")
+}
+
 /// Maximum likelihood lowers the exact −log p of other sequences to their entropy, and the adversarial game
 /// keeps it near.
 #[test]
 fn a_policy_learns_sequences_of_one_repeated_token() {
-    let config = SEQGAN.replace("embedding=3,hidden=4", "embedding=8,hidden=24");
-    let config = config
-        .replace("likelihood_steps=0,discriminator_steps=0", "likelihood_steps=400,discriminator_steps=20");
-    let model = train(&config, "lr=0.01\nbetas=[0.9,0.999]", 440);
+    let model = train(&large_seqgan(SEQGAN), "lr=0.01\nbetas=[0.9,0.999]", 440);
     let samples = read(&model.sample(&SampleRequest::new(1, 400)).unwrap());
     let valid = share(&samples, is_valid);
     assert!(valid > 0.9, "{valid}: {:?}", &samples[..20]);
@@ -384,8 +395,12 @@ fn a_policy_learns_sequences_of_one_repeated_token() {
 fn labels_are_obeyed() {
     let cvae = CVAE.replace("embedding=3,hidden=4", "embedding=8,hidden=24");
     let cgan = CGAN.replace("channels=4", "channels=16").replace("channels=5", "channels=16");
-    let critic = "lr=0.002\nbetas=[0.5,0.9]";
-    for (config, optimizer, steps, least) in [(cvae, "lr=0.01", 900, 0.97), (cgan, critic, 400, 0.9)] {
+    let (critic, seqgan) = ("lr=0.002\nbetas=[0.5,0.9]", large_seqgan(CONDITIONAL_SEQGAN));
+    for (config, optimizer, steps, least) in [
+        (cvae, "lr=0.01", 900, 0.97),
+        (cgan, critic, 400, 0.9),
+        (seqgan, "lr=0.01\nbetas=[0.9,0.999]", 440, 0.9),
+    ] {
         let model = train(&config, optimizer, steps);
         for class in 0..CLASSES as u32 {
             let samples = read(&model.sample(&SampleRequest::of_classes(1, &[class; 100]).unwrap()).unwrap());
@@ -422,7 +437,7 @@ fn networks_of_text_need_text() {
     assert!(refused(VAE, image()).contains("sequences of tokens"));
     assert!(refused(GAN, image()).contains("sequences of tokens"));
     assert!(refused(SEQGAN, image()).contains("sequences of tokens"));
-    let conditional = SEQGAN.replace("family=\"gan\"", "family=\"cgan\"");
+    let conditional = format!("conditioning={{kind=\"projection\"}}\n{CONDITIONAL_SEQGAN}");
     let parsed: ModelConfig = toml::from_str(&conditional).unwrap();
     let built = parsed.build(text(), ConditionSpec::classes(3), ParamSet::fresh(0, &Device::Cpu));
     assert!(built.err().unwrap().to_string().contains("model.conditioning"));

@@ -49,11 +49,17 @@ pub fn nll_test(
 }
 
 /// [`nll_test`] as a metric. Its floor is the value under the distribution that the texts were drawn from, if this is
-/// known.
+/// known; under that of each text's class if the model is `conditional`.
 ///
 /// # Errors
 /// If texts cannot be read.
-pub fn metric(score: Score, data: &Dataset, test: &Split, protocol: &Protocol) -> Result<Metric> {
+pub fn metric(
+    score: Score,
+    data: &Dataset,
+    test: &Split,
+    conditional: bool,
+    protocol: &Protocol,
+) -> Result<Metric> {
     let mut protocol = protocol.clone();
     protocol.insert("likelihood".into(), "exact".into());
     protocol.insert("mean".into(), "over all tokens; a text's end is a token".into());
@@ -62,9 +68,8 @@ pub fn metric(score: Score, data: &Dataset, test: &Split, protocol: &Protocol) -
     let metric = score.metric(NLL_TEST, &protocol).lower();
     let truth = match &data.info.oracle {
         Some(oracle) => oracle::nll(oracle, &tokens_of(test)?).map(|nll| nll.mean),
-        None => {
-            phrases::true_nll(data, test, false)?.map(|nll| nll * test.len() as f64 / score.tokens as f64)
-        }
+        None => phrases::true_nll(data, test, conditional)?
+            .map(|nll| nll * test.len() as f64 / score.tokens as f64),
     };
     Ok(match truth {
         Some(truth) => metric.floor(truth),

@@ -1,5 +1,7 @@
 //! The embedding of tokens.
 
+use std::ops::Range;
+
 use candle_core::Tensor;
 
 use super::WeightInit;
@@ -26,6 +28,22 @@ impl Embedding {
             other => other.weight(width, tokens),
         };
         Ok(Self { weight: scope.weight("weight", (tokens, width), start)? })
+    }
+
+    /// As [`Embedding::new`], with the initial values of the output layer that uses its rows as weight.
+    ///
+    /// # Errors
+    /// As [`Embedding::new`].
+    pub fn for_output(mut scope: Scope<'_>, tokens: usize, width: usize, init: WeightInit) -> Result<Self> {
+        Ok(Self { weight: scope.weight("weight", (tokens, width), init.weight(width, tokens))? })
+    }
+
+    /// The rows of these tokens, `(number of tokens, width)`.
+    ///
+    /// # Errors
+    /// If there is no such token.
+    pub fn rows(&self, tokens: Range<usize>) -> Result<Tensor> {
+        Ok(self.weight.narrow(0, tokens.start, tokens.len())?)
     }
 
     /// Number of features of a token.

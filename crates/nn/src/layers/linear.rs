@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Weight, WeightStyle, cast};
+use super::{Weight, WeightInit, WeightStyle, cast};
 use crate::signal::Signal;
 use waxwork_core::Mode;
 use waxwork_core::Result;
@@ -34,6 +34,16 @@ impl Linear {
         let weight = Weight::new(&mut scope, &[outputs, inputs], start, style.spectral_norm)?;
         let bias = scope.weight("bias", outputs, style.init.bias(inputs))?;
         Ok(Self { weight, bias, compute_dtype: scope.compute_dtype() })
+    }
+
+    /// Makes a layer that uses the weight of another one, `(outputs, inputs)`, and has only the `bias` of its own.
+    ///
+    /// # Errors
+    /// As [`Linear::new`].
+    pub fn tied(mut scope: Scope<'_>, weight: Tensor, init: WeightInit) -> Result<Self> {
+        let (outputs, inputs) = weight.dims2()?;
+        let bias = scope.weight("bias", outputs, init.bias(inputs))?;
+        Ok(Self { weight: weight.into(), bias, compute_dtype: scope.compute_dtype() })
     }
 
     /// `(N, …)` with `inputs` values per sample → `(N, outputs)`, with an activation.

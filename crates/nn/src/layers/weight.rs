@@ -77,6 +77,13 @@ pub struct Weight {
     spectral: Option<SpectralNorm>,
 }
 
+/// The weight of another layer.
+impl From<Tensor> for Weight {
+    fn from(stored: Tensor) -> Self {
+        Self { stored, spectral: None }
+    }
+}
+
 /// The current singular vectors of the power iteration: PyTorch's buffers `weight_u` and `weight_v`.
 #[derive(Clone, Debug)]
 struct SpectralNorm {

@@ -12,7 +12,7 @@ use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Embedding, Linear, Recurrent, WeightInit};
 
 use crate::config::CodePriorSizes;
-use crate::posterior::repeat_rows;
+use waxwork_nn::rows::repeat_rows;
 
 /// The offsets of the known neighbours of a code, in rows and columns: left, above left, above, above right.
 const NEIGHBOURS: [(isize, isize); 4] = [(0, -1), (-1, -1), (-1, 0), (-1, 1)];

@@ -86,6 +86,7 @@ fn a_training_step_is_that_of_pytorch() {
             cell: CellKind::Lstm,
             word_dropout: 0.0,
             dropout: 0.0,
+            tied: false,
         },
         likelihood: LikelihoodConfig::Tokens,
         ..VaeConfig::default()
