@@ -331,6 +331,26 @@ fn language_models_judge_texts_of_files() {
     }
 }
 
+/// Of texts from an unknown distribution, quality is BLEU.
+#[test]
+fn texts_of_files_are_compared_by_bleu_at_several_temperatures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let lines: Vec<String> = (0..300).map(|i| format!("film {} of {} is good", i % 5, i % 7)).collect();
+    file(&path("films.txt"), &lines.iter().map(String::as_str).collect::<Vec<_>>());
+    let (films, run) = (path("films.txt"), path("run"));
+    waxwork(&small_of("vae-phrases", &run, &["--data", "text", "--data-dir", text(&films)])).good();
+    let asked = ["evaluate", text(&run), "--data-dir", text(&films), "--temperatures", "1,0.5"];
+    let report = waxwork(&[&asked[..], &["--samples", "50", "--json", "-q"]].concat()).good();
+    let report: serde_json::Value = serde_json::from_str(&report.stdout).unwrap();
+    for key in ["value", "floor"] {
+        let [cold, warm, alone] = ["bleu_4_at_0.5", "bleu_4_at_1", "bleu_4"]
+            .map(|name| metric(&report, name)[key].as_f64().unwrap());
+        assert_eq!(warm, alone, "{key}");
+        assert_eq!(cold == warm, key == "floor", "{key}: {cold} {warm}");
+    }
+}
+
 #[test]
 fn texts_are_compared_at_several_temperatures() {
     let (_folder, run) = trained("vae-phrases");

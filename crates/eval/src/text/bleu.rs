@@ -16,7 +16,7 @@ const EPSILON: f64 = 0.1;
 
 /// The highest count of an n-gram in any reference, the reference that has it, and the highest count in the
 /// others.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Most {
     first: u32,
     owner: usize,
@@ -24,6 +24,7 @@ struct Most {
 }
 
 /// Reference texts, counted once for all comparisons.
+#[derive(Debug)]
 pub struct References {
     /// By order, starting from 1.
     most: Vec<HashMap<u128, Most>>,

@@ -7,8 +7,9 @@ use std::path::Path;
 use waxwork_data::text::tokens_of;
 use waxwork_data::{Dataset, Split};
 
+use super::bleu::{self, References};
 use super::language_model::LanguageModel;
-use super::{MOST, bleu, exact, oracle, phrases};
+use super::{MOST, exact, oracle, phrases};
 use crate::judging::Stages;
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
@@ -16,12 +17,15 @@ use crate::{Error, Result};
 
 /// The metric of diversity: of the self-BLEU scores, the one of four words.
 pub const DIVERSITY: &str = "self_bleu_4";
+/// The metric of quality for texts from an unknown distribution: of the BLEU scores, the one of four words.
+const QUALITY: &str = "bleu_4";
 /// The curves, each a metric of quality and one of diversity. The grammar of `phrases` determines the first two
-/// metrics of quality; the third is the score by a language model of the real texts. On `oracle`, the curve consists
-/// of two likelihoods.
-pub const CURVES: [[&str; 2]; 4] = [
+/// metrics of quality; the others are BLEU and the score by a language model of the real texts. On `oracle`, the
+/// curve consists of two likelihoods.
+pub const CURVES: [[&str; 2]; 5] = [
     ["validity", DIVERSITY],
     ["nll_true", DIVERSITY],
+    [QUALITY, DIVERSITY],
     ["lm_score", DIVERSITY],
     [oracle::NLL_ORACLE, exact::NLL_TEST],
 ];
@@ -47,6 +51,8 @@ pub struct Curve<'a> {
     truth: Option<Estimate>,
     /// The diversity of training texts.
     diversity: f64,
+    /// The test texts, and the BLEU-4 of training texts; None if the distribution of the texts is known.
+    references: Option<(References, f64)>,
 }
 
 impl<'a> Curve<'a> {
@@ -82,7 +88,15 @@ impl<'a> Curve<'a> {
             Some(truth) => oracle::nll(truth, &tokens_of(&data.test.subset(MOST))?),
             None => None,
         };
-        Ok(Self { data, count, model, truth, diversity: bleu::self_bleu(&trained)[FOUR] })
+        let references = if known {
+            None
+        } else {
+            let references = References::new(&tokens_of(&data.test.subset(MOST))?);
+            let floor = bleu::bleu(&trained, &references)[FOUR];
+            Some((references, floor))
+        };
+        let diversity = bleu::self_bleu(&trained)[FOUR];
+        Ok(Self { data, count, model, truth, diversity, references })
     }
 
     /// The metrics of texts that a model drew at `temperature`, which is a part of their names.
@@ -114,6 +128,12 @@ impl<'a> Curve<'a> {
             metrics.extend(found.into_iter().filter(|metric| EXACT.contains(&metric.name.as_str())));
         }
         protocol.insert("bleu".into(), "of sentences, method 1 smoothing, uniform weights; mean".into());
+        if let Some((references, floor)) = &self.references {
+            let mut protocol = protocol.clone();
+            let count = self.data.test.len().min(MOST);
+            protocol.insert("references".into(), format!("all {count} test texts"));
+            metrics.push(Metric::new(QUALITY, bleu::bleu(&made, references)[FOUR], &protocol).floor(*floor));
+        }
         protocol.insert("references".into(), "all other texts of its own".into());
         let diversity = Metric::new(DIVERSITY, bleu::self_bleu(&made)[FOUR], &protocol);
         metrics.push(diversity.floor(self.diversity));
