@@ -92,6 +92,7 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cvae-names",
     "cvae-trec",
     "vae-coco-captions",
+    "gan-seqgan-coco",
     "gan-seqgan",
     "vae-digits-fsq",
     "cvae-digits-fsq",

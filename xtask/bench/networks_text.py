@@ -33,17 +33,17 @@ def text_discriminator(length, vocabulary, channels, blocks):
 
 class TextVae(nn.Module):
     """An LSTM as encoder and another as decoder, which gets the latent at every step. Both compute padding, as in most programs.
-    The last layer does not."""
+    The last layer does not. Its weight is the decoder's embedding."""
 
-    def __init__(self, latent, vocabulary, embedding, hidden, word_dropout, dropout, free_bits):
+    def __init__(self, latent, vocabulary, embedding, dropout, free_bits):
         super().__init__()
-        self.vocabulary, self.word_dropout, self.dropout, self.free_bits = vocabulary, word_dropout, dropout, free_bits
+        self.vocabulary, self.dropout, self.free_bits, hidden = vocabulary, dropout, free_bits, embedding
         self.embedding, self.encoder = nn.Embedding(vocabulary, embedding), nn.LSTM(embedding, hidden, batch_first=True)
         self.mean, self.log_var = nn.Linear(hidden, latent), nn.Linear(hidden, latent)
-        # The last row is the missing token: the one before the first, and those that word dropout removes.
+        # The last row is the missing token: the one before the first.
         self.given = nn.Embedding(vocabulary + 1, embedding)
         self.start, self.decoder = nn.Linear(latent, 2 * hidden), nn.LSTM(embedding + latent, hidden, batch_first=True)
-        self.output = nn.Linear(hidden, vocabulary)
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
 
     def loss(self, tokens, labels):
         ends = (tokens == 0).long()
@@ -53,12 +53,11 @@ class TextVae(nn.Module):
         mean, log_var = self.mean(h), self.log_var(h)
         z = mean + torch.randn_like(mean) * (0.5 * log_var).exp()
         given = F.pad(tokens[:, :-1], (1, 0), value=self.vocabulary)
-        given = given.masked_fill(torch.rand(given.shape) < self.word_dropout, self.vocabulary)
         inputs = F.dropout(self.given(given), self.dropout)
         inputs = torch.cat([inputs, z[:, None].expand(-1, tokens.shape[1], -1)], 2)
         start = torch.tanh(self.start(z))[None].chunk(2, 2)
         states = self.decoder(inputs, tuple(state.contiguous() for state in start))[0]
-        logits = self.output(F.dropout(states, self.dropout)[counted])
+        logits = F.linear(F.dropout(states, self.dropout)[counted], self.given.weight[:-1], self.bias)
         reconstruction = F.cross_entropy(logits, tokens[counted], reduction="sum") / len(tokens)
         kl = 0.5 * (mean.square() + log_var.exp() - 1 - log_var).mean(0)
         return reconstruction + kl.clamp(min=self.free_bits).sum()

@@ -103,7 +103,7 @@ TRAINERS = {
     "cgan-tower-cifar10": lambda: tower((64, 48), CLASSIFIER, 3, (32, 32)),
     "gan-clip": clip_gan,
     "vae-clip": lambda: VaeTrainer(ClipVae(32, 16, 16, 3, 16, 64, 256), clip=1000.0),
-    "vae-ptb": lambda: VaeTrainer(TextVae(32, 10_000, 256, 256, 0.1, 0.3, 0.1), clip=5.0, ema=0.999),
+    "vae-ptb": lambda: VaeTrainer(TextVae(32, 10_000, 256, 0.3, 0.11), clip=5.0, ema=0.999),
     "gan-phrases": text_gan,
     "cgan-drums": lambda: tower((32, 32), CONCATENATION, 1, (64, 32)),
     "cgan-drums-wave": lambda: wave_gan(4096),
