@@ -261,6 +261,7 @@ fn of_test_samples(
     stages: &mut Stages<'_>,
 ) -> Result<Vec<Metric>> {
     let (mut metrics, device, n) = (Vec::new(), run.model.params().device(), test.len());
+    let conditional = !run.model.info().condition.is_none();
     let EvaluationConfig { importance_samples, collective, .. } = *config;
     let read = |number| evaluation_batch(test, number, device).map_err(Error::from);
     let batches = (evaluation_batches(test), read);
@@ -270,7 +271,7 @@ fn of_test_samples(
         let progress = |done| stages("evaluating", done, n);
         let measured: Likelihood = likelihood(bound, density, batches, collective, progress)?;
         measured.check()?;
-        let truth = phrases::true_nll(data, test, !run.model.info().condition.is_none())?;
+        let truth = phrases::true_nll(data, test, conditional)?;
         let beside_truth = |metric: Metric| match truth {
             Some(truth) if NEGATIVE.contains(&metric.name.as_str()) => metric.floor(truth),
             _ => metric,
@@ -291,11 +292,10 @@ fn of_test_samples(
     if let Some(model) = run.exact() {
         let progress = |done| stages("evaluating", done, n);
         let score = exact::nll_test(model, 1.0, (test, device), collective, progress)?;
-        let conditional = !run.model.info().condition.is_none();
         metrics.push(exact::metric(score, data, test, conditional, protocol)?);
     }
     if let (Some(tables), Some(density), true) = (&data.info.tables, run.density(), importance_samples > 0)
-        && run.model.info().condition.is_none()
+        && !conditional
     {
         metrics.extend(of_test_rows((density, device), data, tables, test, config, protocol, stages)?);
     }

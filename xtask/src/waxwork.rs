@@ -13,6 +13,10 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "waxwork-cli";
 const PROGRAM: &str = "waxwork";
 
+/// What a build in the dev profile selects: the same packages and kinds of targets as the tests. Otherwise cargo would
+/// unify the features of dependencies differently and compile candle twice.
+const DEV: [&str; 4] = ["--workspace", "--bin", PROGRAM, "--examples"];
+
 /// The tag of the recipes that `cargo xtask train` runs by default.
 const QUICKSTART: &str = "quickstart";
 
@@ -44,9 +48,7 @@ pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, devic
     let mut cargo = process::cargo(&workspace.root);
     cargo.args(["build", "--no-default-features"]);
     match profile {
-        // The same packages and kinds of targets as for the tests. Otherwise cargo would unify the features
-        // of dependencies differently and compile candle twice.
-        Profile::Dev => _ = cargo.args(["--workspace", "--bin", PROGRAM, "--examples"]),
+        Profile::Dev => _ = cargo.args(DEV),
         Profile::Release => _ = cargo.args(["--release", "--package", PACKAGE]),
     }
     if hub == Hub::On {
@@ -62,9 +64,8 @@ pub(crate) fn build_for(workspace: &Workspace, profile: Profile, hub: Hub, devic
 
 /// Builds the program and all libraries, among them that of the Python package, in the dev profile.
 pub(crate) fn build_with_libraries(workspace: &Workspace) -> Result<PathBuf> {
-    let arguments =
-        ["build", "--no-default-features", "--workspace", "--bin", PROGRAM, "--examples", "--lib"];
-    process::run(process::cargo(&workspace.root).args(arguments))?;
+    let mut cargo = process::cargo(&workspace.root);
+    process::run(cargo.args(["build", "--no-default-features", "--lib"]).args(DEV))?;
     Ok(program(workspace, Profile::Dev))
 }
 

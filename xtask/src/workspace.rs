@@ -22,7 +22,6 @@ pub(crate) struct Workspace {
 pub(crate) struct Package {
     pub(crate) name: String,
     pub(crate) is_library: bool,
-    pub(crate) features: Vec<String>,
 }
 
 impl Workspace {
@@ -59,7 +58,6 @@ impl Package {
         Some(Self {
             name: value.get("name")?.as_str()?.to_owned(),
             is_library: value.get("targets")?.as_array()?.iter().any(is_library),
-            features: value.get("features")?.as_object()?.keys().cloned().collect(),
         })
     }
 }
@@ -71,12 +69,12 @@ mod tests {
     #[test]
     fn reads_cargo_metadata() {
         let text = r#"{"workspace_root": "/r", "target_directory": "/r/target", "packages": [
-            {"name": "a", "features": {"hub": []}, "targets": [{"kind": ["example"]}, {"kind": ["lib"]}]},
-            {"name": "b", "features": {}, "targets": [{"kind": ["bin"]}]}]}"#;
+            {"name": "a", "targets": [{"kind": ["example"]}, {"kind": ["lib"]}]},
+            {"name": "b", "targets": [{"kind": ["bin"]}]}]}"#;
         let workspace = Workspace::from_metadata(&serde_json::from_str(text).unwrap()).unwrap();
         assert_eq!(workspace.root, Path::new("/r"));
-        let a = Package { name: "a".into(), is_library: true, features: vec!["hub".into()] };
-        let b = Package { name: "b".into(), is_library: false, features: vec![] };
+        let a = Package { name: "a".into(), is_library: true };
+        let b = Package { name: "b".into(), is_library: false };
         assert_eq!(workspace.libraries().collect::<Vec<_>>(), [&a]);
         assert_eq!(workspace.packages, [a, b]);
         assert!(Workspace::from_metadata(&Value::Null).is_none());

@@ -7,7 +7,7 @@ use waxwork_core::rng::Stream;
 use waxwork_core::{Batch, DType, Device, Error, Mode, ParamSet, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{CellKind, Embedding, Linear, Recurrent, WeightInit};
-use waxwork_nn::rows::repeat_rows;
+use waxwork_nn::rows::{beside, repeat_rows};
 use waxwork_nn::tokens::{self, END, Packing, needs_tokens};
 
 /// A language model: a recurrent layer over the embeddings of the tokens before each token. A condition is
@@ -49,8 +49,6 @@ pub(crate) struct Sizes {
 /// were sampled.
 #[derive(Clone, Debug)]
 pub(crate) struct Written {
-    /// Their conditions `(N, given)`.
-    pub(crate) given: Option<Tensor>,
     /// Their tokens, one sequence after the other.
     pub(crate) tokens: Vec<u32>,
     /// The state `(N, state)` from which the token at each place was drawn.
@@ -75,14 +73,8 @@ impl Autoregressive {
         let dims = needs_tokens(sample, "model.generator")?;
         let first = u32::from(!ends);
         let logits = first as usize..dims.1;
-        let (embedding, output) = if tied {
-            let embedding = Embedding::for_output(scope.enter("embedding"), dims.1, width, init)?;
-            let output = Linear::tied(scope.enter("output"), embedding.rows(logits)?, init)?;
-            (embedding, output)
-        } else {
-            let embedding = Embedding::new(scope.enter("embedding"), dims.1, width, init)?;
-            (embedding, Linear::new(scope.enter("output"), hidden, logits.len(), init)?)
-        };
+        let (embedding, output) =
+            Embedding::with_output(&mut scope, dims.1, [width, hidden], logits, tied, init)?;
         Ok(Self {
             embedding,
             recurrent: Recurrent::new(scope.enter("recurrent"), cell, width + given, hidden, init)?,
@@ -148,7 +140,7 @@ impl Autoregressive {
         let given = given.map(|given| packing.repeat(given)).transpose()?;
         let embedded = self.embedding.forward(&packing.pack(&before.flatten_all()?)?)?;
         let embedded = packing.scaled(embedded, factors.map(|[embedded, _]| embedded))?;
-        let features = beside(embedded, given.as_ref())?;
+        let features = beside(&embedded, given.as_ref())?;
         let start = Tensor::zeros((n, self.recurrent.state()), features.dtype(), features.device())?;
         let states = self.recurrent.forward(&features, &start, packing.lengths())?;
         let states = packing.scaled(states, factors.map(|[_, states]| states))?;
@@ -180,26 +172,26 @@ impl Autoregressive {
             }
         })?;
         close(&mut written, self.length());
-        Ok(Written { given: given.cloned(), tokens: written, states })
+        Ok(Written { tokens: written, states })
     }
 
     /// Samples `each` continuations of every sequence after the token at `place`, and returns their tokens
-    /// from the beginning, with the continuations of a sequence in succession. `uniforms` holds a number in
-    /// [0, 1) for each sampled token.
+    /// from the beginning, with the continuations of a sequence in succession. Each continuation has its condition in `given`
+    /// `(N · each, given)`, and a number in [0, 1) for each sampled token in `uniforms`.
     pub(crate) fn continued(
         &self,
         written: &Written,
         place: usize,
         each: usize,
+        given: Option<&Tensor>,
         uniforms: &[f32],
     ) -> Result<Vec<u32>> {
         let length = self.length();
         let mut sequences: Vec<u32> =
             written.tokens.chunks_exact(length).flat_map(|sequence| sequence.repeat(each)).collect();
         let state = repeat_rows(&written.states[place], each)?;
-        let given = written.given.as_ref().map(|given| repeat_rows(given, each)).transpose()?;
         let before = sequences.chunks_exact(length).map(|sequence| sequence[place]).collect();
-        self.go_on(state, before, given.as_ref(), (1.0, uniforms), |step, tokens, _| {
+        self.go_on(state, before, given, (1.0, uniforms), |step, tokens, _| {
             for (sequence, token) in sequences.chunks_exact_mut(length).zip(tokens) {
                 sequence[place + 1 + step] = *token;
             }
@@ -222,7 +214,7 @@ impl Autoregressive {
         let steps = uniforms.len() / count.max(1);
         for step in 0..steps {
             let embedded = self.embedding.forward(&Tensor::from_slice(&before, count, state.device())?)?;
-            let features = beside(embedded, given)?;
+            let features = beside(&embedded, given)?;
             state = self.recurrent.step(&features, &state)?;
             let hidden = state.narrow(1, 0, self.recurrent.hidden())?.contiguous()?;
             let logits = self.output.forward(&hidden, Activation::Identity, Mode::Eval)?;
@@ -232,14 +224,6 @@ impl Autoregressive {
             take(step, &before, &state);
         }
         Ok(())
-    }
-}
-
-/// Embeddings `(N, width)` concatenated with conditions `(N, given)`, if there are any.
-fn beside(embedded: Tensor, given: Option<&Tensor>) -> Result<Tensor> {
-    match given {
-        Some(given) => Ok(Tensor::cat(&[&embedded, given], 1)?),
-        None => Ok(embedded),
     }
 }
 

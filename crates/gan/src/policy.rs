@@ -156,10 +156,8 @@ impl Policy {
         let generated = self.tensor(&written.tokens)?;
         let (rate, features) = (self.config.discriminator.dropout(), self.discriminator.features());
         let place = (ctx.dtype(), ctx.device());
-        let kept = match rate > 0.0 {
-            true => Some(dropout(&ctx.stream("dropout"), (&rows, features), rate, place)?),
-            false => None,
-        };
+        let kept = || dropout(&ctx.stream("dropout"), (&rows, features), rate, place);
+        let kept = (rate > 0.0).then(kept).transpose()?;
         let on_real = self.discriminator.forward(&real, given, kept.as_ref(), ctx.train())?;
         let on_generated = self.discriminator.forward(&generated, given, kept.as_ref(), ctx.train())?;
         ctx.log("logits/real", &on_real.mean_all()?)?;
@@ -170,7 +168,7 @@ impl Policy {
         if !ctx.step().checked_sub(game).is_some_and(|step| (step + 1).is_multiple_of(self.config.n_critic)) {
             return Ok(());
         }
-        let values = self.values(&written, &rows, policy.rollouts, &|name| ctx.stream(name))?;
+        let values = self.values(&written, given, &rows, policy.rollouts, &|name| ctx.stream(name))?;
         let values = Tensor::from_vec(values, (n, length), &Device::Cpu)?;
         ctx.log("reward", &values.narrow(1, length - 1, 1)?.mean_all()?)?;
         let advantages = if policy.baseline { above_others(&values)? } else { values };
@@ -213,11 +211,13 @@ impl Policy {
         Ok((logs * advantages)?.mean_all()?.neg()?)
     }
 
-    /// The value of each token of the sequences, one sequence after the other: the mean reward of `rollouts`
-    /// continuations after the token; for the last token, the reward of the sequence itself.
+    /// The value of each token of the sequences, one sequence after the other, under their conditions `(N, given)`:
+    /// the mean reward of `rollouts` continuations after the token; for the last token, the reward of the sequence
+    /// itself.
     fn values(
         &self,
         written: &Written,
+        given: Option<&Tensor>,
         rows: &[u64],
         rollouts: usize,
         stream: &dyn Fn(&str) -> Stream,
@@ -227,16 +227,17 @@ impl Policy {
             .iter()
             .flat_map(|row| (0..rollouts as u64).map(move |k| row * rollouts as u64 + k))
             .collect();
-        let given = written.given.as_ref().map(|given| repeat_rows(given, rollouts)).transpose()?;
+        let repeated = given.map(|given| repeat_rows(given, rollouts)).transpose()?;
+        let repeated = repeated.as_ref();
         let mut values = vec![0f32; written.tokens.len()];
         for place in 0..length {
             let left = length - place - 1;
             let value = if left == 0 {
-                self.rewards(&written.tokens, written.given.as_ref())?
+                self.rewards(&written.tokens, given)?
             } else {
                 let uniforms = uniforms(&stream(&format!("rollout/{place}")), &numbers, left)?;
-                let continued = self.writer.continued(written, place, rollouts, &uniforms)?;
-                let rewards = self.rewards(&continued, given.as_ref())?;
+                let continued = self.writer.continued(written, place, rollouts, repeated, &uniforms)?;
+                let rewards = self.rewards(&continued, repeated)?;
                 rewards
                     .chunks_exact(rollouts)
                     .map(|some| some.iter().sum::<f32>() / rollouts as f32)
@@ -513,7 +514,7 @@ mod tests {
         let rows: Vec<u64> = (0..40).collect();
         let noise = uniforms(&Stream::new(1, "noise", 0), &rows, LENGTH).unwrap();
         let written = policy.writer.write(1.0, &noise, None, &policy.params).unwrap();
-        let values = policy.values(&written, &rows, 2000, &|name| Stream::new(2, name, 0)).unwrap();
+        let values = policy.values(&written, None, &rows, 2000, &|name| Stream::new(2, name, 0)).unwrap();
         for (own, values) in written.tokens.chunks(LENGTH).zip(values.chunks(LENGTH)) {
             let row = sequences.chunks(LENGTH).position(|other| other == own).unwrap();
             assert!((values[LENGTH - 1] - rewards[row]).abs() < 1e-6, "{values:?} {rewards:?}");
@@ -523,7 +524,7 @@ mod tests {
             }
         }
         // Each row has its own draws.
-        let again = policy.values(&written, &rows, 2, &|name| Stream::new(2, name, 0)).unwrap();
+        let again = policy.values(&written, None, &rows, 2, &|name| Stream::new(2, name, 0)).unwrap();
         let some = of_the_first(&policy, &written, &rows[..3]);
         let near = some.iter().zip(&again).all(|(some, all)| (some - all).abs() < 1e-6);
         assert!(near, "{some:?} {again:?}");
@@ -532,12 +533,9 @@ mod tests {
     /// The values of the first sequences alone.
     fn of_the_first(policy: &Policy, written: &Written, rows: &[u64]) -> Vec<f32> {
         let states = written.states.iter().map(|state| state.narrow(0, 0, rows.len()).unwrap());
-        let some = Written {
-            given: None,
-            tokens: written.tokens[..rows.len() * LENGTH].to_vec(),
-            states: states.collect(),
-        };
-        policy.values(&some, rows, 2, &|name| Stream::new(2, name, 0)).unwrap()
+        let some =
+            Written { tokens: written.tokens[..rows.len() * LENGTH].to_vec(), states: states.collect() };
+        policy.values(&some, None, rows, 2, &|name| Stream::new(2, name, 0)).unwrap()
     }
 
     /// Each class has its own distribution and rewards. Sequences and their continuations are of the class of their
@@ -567,7 +565,8 @@ mod tests {
             policy.info.encode_condition(&Condition::classes(&asked).unwrap(), &policy.params).unwrap();
         let noise = uniforms(&Stream::new(3, "noise", 0), &rows, LENGTH).unwrap();
         let written = policy.writer.write(1.0, &noise, asked.as_ref(), &policy.params).unwrap();
-        let values = policy.values(&written, &rows, 50, &|name| Stream::new(2, name, 0)).unwrap();
+        let values =
+            policy.values(&written, asked.as_ref(), &rows, 50, &|name| Stream::new(2, name, 0)).unwrap();
         for (class, (p, rewards)) in classes.iter().enumerate() {
             let exact = exact_values(p, rewards, &sequences);
             let own = |row: &[u32]| sequences.chunks(LENGTH).position(|other| other == row).unwrap();
@@ -634,7 +633,7 @@ mod tests {
         let noise = uniforms(&Stream::new(3, "noise", 0), &rows, LENGTH).unwrap();
         let written = policy.writer.write(1.0, &noise, None, &policy.params).unwrap();
         assert!(written.tokens.chunks(LENGTH).all(|own| texts.iter().any(|text| text == own)));
-        let continued = policy.writer.continued(&written, 0, 3, &[0.5; 500 * 3 * 2]).unwrap();
+        let continued = policy.writer.continued(&written, 0, 3, None, &[0.5; 500 * 3 * 2]).unwrap();
         assert!(continued.chunks(LENGTH).all(|own| texts.iter().any(|text| text == own)));
         for (own, more) in written.tokens.chunks(LENGTH).zip(continued.chunks(3 * LENGTH)) {
             assert!(more.chunks(LENGTH).all(|more| more[0] == own[0]));

@@ -18,6 +18,18 @@ pub fn repeat_rows(x: &Tensor, k: usize) -> Result<Tensor> {
     Ok(x.unsqueeze(1)?.broadcast_as(shape)?.flatten(0, 1)?)
 }
 
+/// Flattens features `(N, …)` and concatenates labels, `(N, features + classes)`. Without labels, the features are
+/// unchanged.
+///
+/// # Errors
+/// If the numbers of rows differ.
+pub fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
+    Ok(match labels {
+        Some(labels) => Tensor::cat(&[&features.flatten_from(1)?, labels], 1)?,
+        None => features.clone(),
+    })
+}
+
 /// Factors of dropout for `width` features of each of `rows`, `(rows, width)`: 0 with the probability `rate`, and
 /// 1 / (1 − rate) otherwise (Srivastava et al. 2014).
 ///

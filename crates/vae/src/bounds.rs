@@ -9,12 +9,12 @@ use waxwork_core::{
     Reconstruct, Result,
 };
 use waxwork_nn::loss;
+use waxwork_nn::rows::repeat_rows;
 
 use crate::completion::parts_of_data;
 use crate::posterior::{Recognition, columns};
 use crate::tokens::Targets;
 use crate::{Generation, Vae, objective};
-use waxwork_nn::rows::repeat_rows;
 
 /// The bias of the last layer of a decoder of rows.
 const BIAS: &str = "decoder.output.bias";

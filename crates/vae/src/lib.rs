@@ -51,6 +51,7 @@ use waxwork_core::{
     GenerativeModel, Loss, Mode, ParamGroup, ParamSet, Reconstruct, Result, SampleSpec, StepContext, Tensor,
     Trainable,
 };
+use waxwork_nn::rows::repeat_rows;
 
 pub use codes::{CodeVae, PRIOR};
 pub use completion::{CompletionConfig, GUESS, GivenPart};
@@ -69,7 +70,6 @@ use prior::{Computed, LabelGaussian, Prior, StandardNormal};
 use tokens::Targets;
 use total_correlation::total_correlation;
 use vamp::Vamp;
-use waxwork_nn::rows::repeat_rows;
 
 /// The group of the encoder's weights.
 pub const ENCODER: &str = "encoder";

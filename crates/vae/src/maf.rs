@@ -7,8 +7,8 @@ use waxwork_core::onnx::{Attribute, GraphScope, Part, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
 use waxwork_kernels::{self as kernels, Activation};
+use waxwork_nn::rows::beside;
 
-use crate::networks::beside;
 use crate::prior::{Prior, StandardNormal};
 
 pub use fit::fit;

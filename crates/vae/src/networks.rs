@@ -8,6 +8,7 @@ use waxwork_core::{Error, ImageShape, Mode, Result, SampleSpec};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Linear, NormKind};
 use waxwork_nn::nets::{ClipDown, ClipSize, ClipUp, ConvDown, ConvUp, Mlp, Tower, halved};
+use waxwork_nn::rows::beside;
 
 use crate::config::{Network, VaeConfig};
 use crate::posterior::DiagonalGaussian;
@@ -304,15 +305,6 @@ pub(crate) fn linear_layers(
         return Mlp::gated(scope, inputs, widths, style.weights);
     }
     Mlp::new(scope, inputs, widths, style)
-}
-
-/// Flattens features `(N, …)` and concatenates labels, `(N, features + classes)`. Without labels, the
-/// features are unchanged.
-pub(crate) fn beside(features: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
-    Ok(match labels {
-        Some(labels) => Tensor::cat(&[&features.flatten_from(1)?, labels], 1)?,
-        None => features.clone(),
-    })
 }
 
 fn last(channels: &[usize]) -> usize {

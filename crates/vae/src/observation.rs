@@ -5,11 +5,12 @@ use candle_core::Tensor;
 use waxwork_core::model::check_input;
 use waxwork_core::onnx::{Graph, Value};
 use waxwork_core::{Batch, Drawing, Error, Mode, ParamSet, Result, SampleSpec, StepContext};
+use waxwork_nn::rows::beside;
 
 use crate::DECODER;
 use crate::config::{Network, VaeConfig};
 use crate::likelihood::Likelihood;
-use crate::networks::{Decoder, beside};
+use crate::networks::Decoder;
 use crate::tokens::{DropoutShares, Sizes, Targets, TokenDecoder};
 
 /// The most rows, or for tokens the most logits, of one decoder pass in importance sampling.

@@ -153,15 +153,8 @@ impl TokenDecoder {
         init: WeightInit,
     ) -> Result<Self> {
         let dims = tokens::needs_tokens(sample, crate::networks::KEY)?;
-        let numbers = dims.1 + 1;
-        let (embedding, output) = if tied {
-            let embedding = Embedding::for_output(scope.enter("embedding"), numbers, width, init)?;
-            let output = Linear::tied(scope.enter("output"), embedding.rows(0..dims.1)?, init)?;
-            (embedding, output)
-        } else {
-            let embedding = Embedding::new(scope.enter("embedding"), numbers, width, init)?;
-            (embedding, Linear::new(scope.enter("output"), hidden, dims.1, init)?)
-        };
+        let (embedding, output) =
+            Embedding::with_output(&mut scope, dims.1 + 1, [width, hidden], 0..dims.1, tied, init)?;
         Ok(Self {
             embedding,
             start: Linear::new(scope.enter("start"), given, cell.state(hidden), init)?,

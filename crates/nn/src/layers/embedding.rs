@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use candle_core::Tensor;
 
-use super::WeightInit;
+use super::{Linear, WeightInit};
 use waxwork_core::Result;
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
@@ -30,20 +30,29 @@ impl Embedding {
         Ok(Self { weight: scope.weight("weight", (tokens, width), start)? })
     }
 
-    /// As [`Embedding::new`], with the initial values of the output layer that uses its rows as weight.
+    /// The embedding of `tokens` tokens, and the output layer from hidden states to the logits of the tokens
+    /// `logits`: the weights `embedding` and `output` of `scope`, for `widths` of embedded tokens and of hidden
+    /// states. If they are `tied`, the rows of the embedding, which starts as an output layer does, are the weight
+    /// of the output layer (Press & Wolf 2017). Both widths must then be equal.
     ///
     /// # Errors
     /// As [`Embedding::new`].
-    pub fn for_output(mut scope: Scope<'_>, tokens: usize, width: usize, init: WeightInit) -> Result<Self> {
-        Ok(Self { weight: scope.weight("weight", (tokens, width), init.weight(width, tokens))? })
-    }
-
-    /// The rows of these tokens, `(number of tokens, width)`.
-    ///
-    /// # Errors
-    /// If there is no such token.
-    pub fn rows(&self, tokens: Range<usize>) -> Result<Tensor> {
-        Ok(self.weight.narrow(0, tokens.start, tokens.len())?)
+    pub fn with_output(
+        scope: &mut Scope<'_>,
+        tokens: usize,
+        [width, hidden]: [usize; 2],
+        logits: Range<usize>,
+        tied: bool,
+        init: WeightInit,
+    ) -> Result<(Self, Linear)> {
+        if !tied {
+            let embedding = Self::new(scope.enter("embedding"), tokens, width, init)?;
+            return Ok((embedding, Linear::new(scope.enter("output"), hidden, logits.len(), init)?));
+        }
+        let start = init.weight(width, tokens);
+        let weight = scope.enter("embedding").weight("weight", (tokens, width), start)?;
+        let rows = weight.narrow(0, logits.start, logits.len())?;
+        Ok((Self { weight }, Linear::tied(scope.enter("output"), rows, init)?))
     }
 
     /// Number of features of a token.

@@ -40,7 +40,7 @@ impl Linear {
     ///
     /// # Errors
     /// As [`Linear::new`].
-    pub fn tied(mut scope: Scope<'_>, weight: Tensor, init: WeightInit) -> Result<Self> {
+    pub(super) fn tied(mut scope: Scope<'_>, weight: Tensor, init: WeightInit) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let bias = scope.weight("bias", outputs, init.bias(inputs))?;
         Ok(Self { weight: weight.into(), bias, compute_dtype: scope.compute_dtype() })

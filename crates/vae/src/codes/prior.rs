@@ -10,9 +10,9 @@ use waxwork_core::params::Scope;
 use waxwork_core::{Mode, Result};
 use waxwork_kernels::{self as kernels, Activation};
 use waxwork_nn::layers::{Embedding, Linear, Recurrent, WeightInit};
+use waxwork_nn::rows::repeat_rows;
 
 use crate::config::CodePriorSizes;
-use waxwork_nn::rows::repeat_rows;
 
 /// The offsets of the known neighbours of a code, in rows and columns: left, above left, above, above right.
 const NEIGHBOURS: [(isize, isize); 4] = [(0, -1), (-1, -1), (-1, 0), (-1, 1)];
