@@ -239,7 +239,13 @@ fn several_seeds_give_several_runs_in_one_column_of_compare() {
     assert_eq!(deterministic_files(&runs[1]), deterministic_files(&alone));
     for run in &runs {
         let call = waxwork(&["evaluate", text(run), "--samples", "0"]).good();
-        for name in ["active_units", "reconstruction_rms", "probe_r2_slant", "mutual_information_gap"] {
+        for name in [
+            "active_units",
+            "reconstruction_rms",
+            "mutual_information ",
+            "probe_r2_slant",
+            "mutual_information_gap",
+        ] {
             assert!(call.stdout.contains(name), "{}", call.stdout);
         }
     }

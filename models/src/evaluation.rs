@@ -16,8 +16,8 @@ use waxwork_eval::table::density::{LEAST, log_likelihoods};
 use waxwork_eval::text::temperatures::{self, Curve};
 use waxwork_eval::text::{exact, phrases};
 use waxwork_eval::{
-    CodeUse, Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, Protocol, Report, codes,
-    evaluation_batch, evaluation_batches, likelihood,
+    CodeUse, Disentanglement, Inception, Judging, LatentProbes, Likelihood, Metric, MutualInformation,
+    Protocol, Report, codes, evaluation_batch, evaluation_batches, likelihood,
 };
 
 use crate::{Error, Result, Run, rows, sounds, texts};
@@ -304,12 +304,13 @@ fn of_test_samples(
         let codes = codes(encoder, reconstructor, batches, collective, progress)?;
         let texts = texts::reconstructions(reconstructor, test, device, collective, protocol, stages)?;
         let discrete = run.model.info().latent.code_count();
-        // The variance of the numbers of codes means nothing.
+        // The variance of the numbers of codes means nothing, and they have no Gaussian posterior.
         let told = |metric: &Metric| discrete.is_none() || metric.name != "active_units";
         metrics.extend(codes.metrics(protocol).into_iter().filter(told));
         metrics.extend(texts);
-        if let Some(count) = discrete {
-            metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol));
+        match discrete {
+            Some(count) => metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol)),
+            None => metrics.push(MutualInformation::of(&codes.means, &codes.log_vars)?.metric(protocol)),
         }
         let (view, seen) = (run.info.view(), (test, device));
         metrics.extend(sounds::reconstructions(reconstructor, &view, seen, collective, protocol, stages)?);

@@ -1,9 +1,10 @@
-//! Statistics of an encoder's means (active latent units and the reconstruction error) and of discrete codes
+//! Statistics of an encoder's posteriors (active latent units and the reconstruction error) and of discrete codes
 //! (usage and perplexity).
 
 use std::fmt::Display;
 
 use waxwork_core::collective::Collective;
+use waxwork_core::model::Posterior;
 use waxwork_core::sharing::share;
 use waxwork_core::{Batch, DType, Device, Encode, Reconstruct, Result, Tensor};
 
@@ -13,11 +14,13 @@ use crate::report::{Metric, Protocol};
 /// A unit is active if the variance of its posterior mean over the images exceeds this (Burda et al. 2016).
 const ACTIVE: f64 = 0.01;
 
-/// Statistics of an encoder's means.
+/// The posteriors of an encoder, and their statistics.
 #[derive(Clone, Debug)]
 pub struct Codes {
     /// `(N, latent_dim)`, the posterior mean of every sample.
     pub means: Features,
+    /// `(N, latent_dim)`, the logs of the posteriors' variances.
+    pub log_vars: Features,
     /// Units whose posterior mean has a variance of more than 0.01 over the images.
     pub active_units: usize,
     /// Root mean square of the differences between a sample and its reconstruction, in the values that
@@ -99,24 +102,26 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error> + Display>(
     collective: &dyn Collective,
     mut progress: impl FnMut(usize),
 ) -> Result<Codes, E> {
-    let work = |number: usize| -> Result<(Tensor, Vec<f64>), E> {
+    type Found = ((Tensor, Tensor), Vec<f64>);
+    let work = |number: usize| -> Result<Found, E> {
         let Batch { inputs, condition, .. } = &read(number)?;
-        let mean = encoder.encode(inputs, condition)?.mean;
+        let Posterior { mean, log_var } = encoder.encode(inputs, condition)?;
         if inputs.dtype() == DType::U32 {
-            return Ok((mean, Vec::new()));
+            return Ok(((mean, log_var), Vec::new()));
         }
         let square = squared_difference(inputs, &reconstructor.reconstruct(inputs, condition)?)?;
-        Ok((mean, vec![square, inputs.elem_count() as f64]))
+        Ok(((mean, log_var), vec![square, inputs.elem_count() as f64]))
     };
     let (mut samples, mut squares, mut values) = (0, 0.0, 0.0);
-    let mut means = Vec::new();
-    share(collective, batches, work, |(mean, sums): (Tensor, Vec<f64>)| -> Result<(), E> {
+    let (mut means, mut log_vars) = (Vec::new(), Vec::new());
+    share(collective, batches, work, |((mean, log_var), sums): Found| -> Result<(), E> {
         if let [square, count] = sums[..] {
             squares += square;
             values += count;
         }
         samples += mean.dim(0).map_err(waxwork_core::Error::from)?;
         means.push(mean);
+        log_vars.push(log_var);
         progress(samples);
         Ok(())
     })?;
@@ -124,9 +129,11 @@ pub fn codes<E: From<waxwork_core::Error> + From<crate::Error> + Display>(
         return Err(waxwork_core::Error::Empty { what: "an evaluation", of: "sample" }.into());
     }
     let means = Features::new("real", &Tensor::cat(&means, 0).map_err(waxwork_core::Error::from)?)?;
+    let log_vars = Features::new("real", &Tensor::cat(&log_vars, 0).map_err(waxwork_core::Error::from)?)?;
     let variances = means.variances()?;
     Ok(Codes {
         means,
+        log_vars,
         active_units: variances.iter().filter(|&&variance| variance > ACTIVE).count(),
         reconstruction_rms: (values > 0.0).then(|| (squares / values).sqrt()),
     })

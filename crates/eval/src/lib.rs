@@ -37,6 +37,7 @@ pub mod kernel_distance;
 pub mod latent_probes;
 pub mod likelihood;
 pub mod manifold;
+pub mod mutual_information;
 pub mod ndb;
 pub mod neighbours;
 pub mod proportion;
@@ -66,6 +67,7 @@ pub use kernel_distance::{KernelDistance, kernel_distance, kernel_distance_with_
 pub use latent_probes::{LatentProbes, Probe};
 pub use likelihood::{Estimate, Likelihood, likelihood};
 pub use manifold::{Cover, cover, cover_with_progress};
+pub use mutual_information::MutualInformation;
 pub use ndb::{DifferentBins, different_bins};
 pub use neighbours::{Neighbour, nearest, nearest_shifted};
 pub use proportion::wilson;

@@ -87,6 +87,15 @@ pub fn cross_entropy(logits: &Tensor, labels: &Tensor) -> Result<Tensor> {
     Ok((log_sum_exp(logits)? - logits.mul(labels)?.sum(1)?)?)
 }
 
+/// ln Σ exp(terms); −∞ for no terms.
+pub fn log_sum_exp_of(terms: &[f64]) -> f64 {
+    let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    if most == f64::NEG_INFINITY {
+        return most;
+    }
+    most + libm::log(terms.iter().map(|term| libm::exp(term - most)).sum::<f64>())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

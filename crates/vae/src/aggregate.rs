@@ -12,9 +12,10 @@ use rayon::prelude::*;
 use waxwork_core::model::Posterior;
 use waxwork_core::rng::{Draws, Stream};
 use waxwork_core::{DType, Device, Error, Result, Tensor, values};
+use waxwork_nn::loss::log_sum_exp_of;
 
 use crate::DECODER;
-use crate::mixture::{Gaussian, Mixture, log_sum_exp};
+use crate::mixture::{Gaussian, Mixture};
 use crate::posterior::DiagonalGaussian;
 
 /// Maximum number of iterations.
@@ -185,7 +186,7 @@ fn expectation(rows: &[f64], dim: usize, mixture: &[Gaussian]) -> (f64, Vec<Mome
                 for (term, component) in terms.iter_mut().zip(mixture) {
                     *term = log(component.weight) + component.log_density(z, &mut scratch);
                 }
-                let likelihood = log_sum_exp(&terms);
+                let likelihood = log_sum_exp_of(&terms);
                 total += likelihood;
                 let shares = terms.iter().map(|term| exp(term - likelihood));
                 moments.iter_mut().zip(shares).for_each(|(moments, share)| moments.add(share, z));

@@ -6,6 +6,7 @@ use libm::{exp, log};
 use waxwork_core::onnx::{Attribute, GraphScope, Value};
 use waxwork_core::params::{Init, Scope};
 use waxwork_core::{Error, Result};
+use waxwork_nn::loss::log_sum_exp_of;
 
 use crate::posterior::DiagonalGaussian;
 use crate::prior::{Prior, StandardNormal};
@@ -165,7 +166,7 @@ impl Prior for Mixture {
             for (weight, component) in components.iter().filter(|(weight, _)| *weight > 0.0) {
                 terms.push(log(*weight) + component.log_density(z, &mut scratch));
             }
-            log_sum_exp(&terms)
+            log_sum_exp_of(&terms)
         });
         like(z, density.collect(), &[n])
     }
@@ -284,15 +285,6 @@ pub(crate) fn export_selection(
         chosen = scope.node("Mul", &[&chosen, &expanded], &[]);
     }
     Ok(scope.reshape(&chosen, &[1, c]))
-}
-
-/// ln Σ exp(terms); −∞ for no terms.
-pub(crate) fn log_sum_exp(terms: &[f64]) -> f64 {
-    let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most == f64::NEG_INFINITY {
-        return most;
-    }
-    most + log(terms.iter().map(|term| exp(term - most)).sum::<f64>())
 }
 
 /// The values of a tensor in row-major order.
