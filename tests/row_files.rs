@@ -84,7 +84,7 @@ fn every_command_that_decodes_writes_rows_in_the_format_of_the_training_file() {
     let path = |name: &str| folder.path().join(name);
     let codes = path("codes.npy");
     waxwork(&["encode", text(&run), "--out", text(&codes)]).good();
-    assert_eq!(npy::load(&codes).unwrap().dims(), [60, 128]);
+    assert_eq!(npy::load(&codes).unwrap().dims(), [60, 24]);
     for (command, rest, count) in [
         ("decode", &[text(&codes)][..], 60),
         ("interpolate", &["-n", "2"][..], 20),

@@ -310,6 +310,8 @@ fn of_test_samples(
         metrics.extend(texts);
         match discrete {
             Some(count) => metrics.extend(CodeUse::of(&codes.means, count)?.metrics(protocol)),
+            // With two groups of latents, the posterior of the second is that for the mean of the first.
+            None if run.model.info().latent.parts().len() > 1 => {}
             None => metrics.push(MutualInformation::of(&codes.means, &codes.log_vars)?.metric(protocol)),
         }
         let (view, seen) = (run.info.view(), (test, device));

@@ -336,7 +336,9 @@ pub trait Density: Send + Sync {
 /// A decoder's outputs for `N` rows of a table, given `K` draws from q(z | x) for each.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// Means of numbers and probabilities of choices, `(N · K, width)`. The draws of one row are adjacent.
+    /// Means of numbers and probabilities of choices, `(N · K, width)`. The draws of one row are adjacent. If the
+    /// mean of a number depends on its mode, the means in all modes of all numbers follow,
+    /// `(N · K, width + modes)`.
     pub outputs: Tensor,
     /// Standard deviation of each number, `(numbers)`.
     pub scales: Tensor,

@@ -7,16 +7,17 @@ use waxwork_core::Device;
 use waxwork_core::rng::Stream;
 use waxwork_nn::loss::log_sum_exp_of;
 
+use crate::features::check_columns;
 use crate::likelihood::Estimate;
 use crate::report::{Metric, Protocol};
-use crate::{Features, Result};
+use crate::{Error, Features, Result};
 
 /// The most posteriors that are compared with each other, because the time grows with their square.
 const MOST: usize = 4000;
 
 /// I(x; z) = E log q(z | x) − E log q(z) under the diagonal Gaussian posteriors of some samples, where q(z) is
-/// the mean of these posteriors (Hoffman & Johnson 2016). The KL term of the ELBO is I(x; z) + KL(q(z) ‖ p(z)),
-/// so a KL that comes from a displaced q(z) tells nothing about the samples.
+/// the mean of these posteriors (Hoffman & Johnson 2016). If the prior is the same for all samples, the KL term of
+/// the ELBO is I(x; z) + KL(q(z) ‖ p(z)), so a KL that comes from a displaced q(z) tells nothing about the samples.
 ///
 /// Each posterior gives one draw z. As q(z) contains the posterior of z itself, no value exceeds the log of the
 /// number of samples: an estimate close to it is a lower bound.
@@ -34,6 +35,10 @@ impl MutualInformation {
     /// # Errors
     /// If the shapes differ.
     pub fn of(means: &Features, log_vars: &Features) -> Result<Self> {
+        check_columns(means, log_vars)?;
+        if log_vars.rows() < means.rows() {
+            return Err(Error::TooFew { whose: "encoded", needed: means.rows(), found: log_vars.rows() });
+        }
         let (samples, width) = (means.rows().min(MOST), means.columns());
         let numbers: Vec<u64> = (0..samples as u64).collect();
         let noise =

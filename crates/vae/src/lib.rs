@@ -27,6 +27,7 @@ mod hierarchy;
 mod likelihood;
 pub mod maf;
 pub mod mixture;
+mod mode_means;
 mod networks;
 mod objective;
 mod observation;

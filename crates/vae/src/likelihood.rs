@@ -14,6 +14,8 @@ use waxwork_kernels::{
 };
 use waxwork_nn::{loss, segments};
 
+use crate::mode_means::ModeMeans;
+
 /// The family of distributions over a value, which is in [0, 1] for images and any number otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
@@ -40,6 +42,9 @@ pub enum LikelihoodConfig {
         /// Standard deviation of numbers, in the units that networks see, before the first step.
         #[serde(default = "start_scale")]
         scale: f64,
+        /// Give a number a mean for each of its modes, instead of one for all of them.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        mode_means: bool,
     },
     /// Of sequences of tokens: a categorical distribution over the next token, given those before it. The end of a sequence counts once,
     /// and what follows it not at all.
@@ -78,6 +83,8 @@ pub struct Likelihood {
     link: Activation,
     /// The numbers and choices of a row.
     segments: Option<Segments>,
+    /// The means of a row's numbers in each of their modes.
+    mode_means: Option<ModeMeans>,
 }
 
 /// The range of log standard deviations of a row's numbers: standard deviations from 0.01 to 1, as in TVAE.
@@ -123,7 +130,7 @@ impl Likelihood {
         };
         let numbers = segments.as_ref().map_or(0, Segments::numbers);
         let log_scale = match config {
-            LikelihoodConfig::Gaussian { scale, .. } | LikelihoodConfig::Rows { scale }
+            LikelihoodConfig::Gaussian { scale, .. } | LikelihoodConfig::Rows { scale, .. }
                 if !(scale > 0.0 && scale.is_finite()) =>
             {
                 return Err(Error::Config {
@@ -134,12 +141,18 @@ impl Likelihood {
             LikelihoodConfig::Gaussian { scale, learned: true } => {
                 Some(scope.weight("log_scale", 1, Init::Constant(libm::log(scale)))?)
             }
-            LikelihoodConfig::Rows { scale } if numbers > 0 => {
+            LikelihoodConfig::Rows { scale, .. } if numbers > 0 => {
                 Some(scope.weight("log_scale", numbers, Init::Constant(libm::log(scale)))?)
             }
             _ => None,
         };
-        Ok(Self { config, log_scale, link, segments })
+        let mode_means = match (config, &log_scale) {
+            (LikelihoodConfig::Rows { mode_means: true, .. }, Some(log_scale)) => {
+                ModeMeans::new(sample, log_scale.dtype(), log_scale.device())?
+            }
+            _ => None,
+        };
+        Ok(Self { config, log_scale, link, segments, mode_means })
     }
 
     /// The values to score in training at this step: the samples, or their binarisation, for which sample `i`
@@ -187,6 +200,10 @@ impl Likelihood {
     /// log p(target | output) per sample, in nats: `(N, ..)` twice → `(N)`.
     pub fn log_likelihood(&self, output: &Tensor, targets: &Tensor) -> Result<Tensor> {
         if let Some(segments) = &self.segments {
+            let output = match &self.mode_means {
+                Some(mode_means) => &mode_means.given(output, targets)?,
+                None => output,
+            };
             return Ok(segment_log_likelihood(output, targets, &self.log_scales(output)?, segments)?);
         }
         match self.config {
@@ -224,22 +241,34 @@ impl Likelihood {
 
     /// The mean of p(x | z), in [0, 1] for images.
     ///
-    /// For a row it is the tanh of every number and the probabilities of every choice. For the continuous
-    /// Bernoulli it is the parameter λ rather than the mean, as in the paper's figures.
+    /// For a row it is the tanh of every number, in its most likely mode if each mode has a mean of its own, and
+    /// the probabilities of every choice. For the continuous Bernoulli it is the parameter λ rather than the mean, as in the paper's figures.
     pub fn mean(&self, output: &Tensor) -> Result<Tensor> {
-        match &self.segments {
-            Some(segments) => Ok(activate_segments(output, segments, 1.0)?),
-            None => Ok(kernels::activate(output, self.link)?),
+        match (&self.segments, &self.mode_means) {
+            (Some(segments), Some(mode_means)) => {
+                let choices = most_likely(segments, &mode_means.without(output)?)?;
+                Ok(activate_segments(&mode_means.given(output, &choices)?, segments, 1.0)?)
+            }
+            (Some(segments), None) => Ok(activate_segments(output, segments, 1.0)?),
+            (None, _) => Ok(kernels::activate(output, self.link)?),
+        }
+    }
+
+    /// The output `(N, width)` without what [`ModeMeans`] adds to it.
+    pub(crate) fn without_mode_means(&self, output: &Tensor) -> Result<Tensor> {
+        match &self.mode_means {
+            Some(mode_means) => mode_means.without(output),
+            None => Ok(output.clone()),
         }
     }
 
     /// A sample of p(x | z). For images it is the mean, because pixel noise is unwanted. For all other data
     /// it is a draw, whose noise is scaled by the temperature.
     pub fn draw(&self, output: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
-        let mean = self.mean(output)?;
         if let Some(segments) = self.segments.as_ref().filter(|_| drawing.temperature > 0.0) {
             return self.draw_rows(segments, output, drawing);
         }
+        let mean = self.mean(output)?;
         let LikelihoodConfig::Gaussian { scale, .. } = self.config else { return Ok(mean) };
         if self.link == Activation::Sigmoid || drawing.temperature == 0.0 {
             return Ok(mean);
@@ -247,6 +276,11 @@ impl Likelihood {
         let noise = drawing.stream.normal(drawing.numbers, mean.dims()[1..].to_vec(), mean.device())?;
         let noise = noise.to_dtype(mean.dtype())?.affine(drawing.temperature, 0.0)?;
         Ok((mean + noise.broadcast_mul(&kernels::exp(&self.log_scale(scale, output)?)?)?)?)
+    }
+
+    /// The mean of each number of a row in each of its modes, if the means depend on them, `(N, modes)`.
+    pub(crate) fn means_of_modes(&self, output: &Tensor) -> Result<Option<Tensor>> {
+        self.mode_means.as_ref().map(|mode_means| mode_means.means(output)).transpose()
     }
 
     /// The standard deviation of each number of a row; None if samples are not rows.
@@ -258,32 +292,42 @@ impl Likelihood {
     /// Draws rows: numbers get noise, and choices are drawn. With Gumbel noise on its logits, the largest
     /// value of a choice is a draw (Gumbel 1954).
     fn draw_rows(&self, segments: &Segments, output: &Tensor, drawing: &Drawing<'_>) -> Result<Tensor> {
-        let host = |tensor: &Tensor| -> Result<Vec<f32>> {
-            Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
-        };
         let (width, temperature) = (segments.width(), drawing.temperature as f32);
         let scales = host(&kernels::exp(&self.log_scales(output)?)?)?;
-        let mut rows = host(output)?;
-        for (row, &number) in rows.chunks_exact_mut(width).zip(drawing.numbers) {
-            let mut draws = drawing.stream.at(number);
-            let (mut rest, mut scales) = (row, scales.iter());
-            for &(kind, width) in segments.parts() {
-                let (values, others) = rest.split_at_mut(width);
-                rest = others;
-                if kind == SegmentKind::Choice {
+        // First the choices and the noise of the numbers, whose means may depend on the choices.
+        let own = host(&self.without_mode_means(output)?)?;
+        let mut drawn = own.clone();
+        for (row, &number) in drawn.chunks_exact_mut(width).zip(drawing.numbers) {
+            let (mut draws, mut scales) = (drawing.stream.at(number), scales.iter());
+            for_each_part(segments, row, |kind, values| match kind {
+                SegmentKind::Choice => {
                     values.iter_mut().for_each(|value| *value += temperature * draws.gumbel());
-                    let most = (0..width).fold(0, |best, i| if values[i] > values[best] { i } else { best });
-                    values.fill(0.0);
-                    values[most] = 1.0;
-                    continue;
+                    keep_largest(values);
                 }
-                for (value, scale) in values.iter_mut().zip(&mut scales) {
-                    let mean = if kind == SegmentKind::Signed { libm::tanhf(*value) } else { *value };
-                    *value = (mean + temperature * scale * draws.normal()).clamp(-1.0, 1.0);
-                }
-            }
+                _ => values.iter_mut().zip(&mut scales).for_each(|(value, scale)| {
+                    *value = temperature * scale * draws.normal();
+                }),
+            });
         }
-        Ok(Tensor::from_vec(rows, output.shape(), output.device())?.to_dtype(output.dtype())?)
+        let dims = (drawing.numbers.len(), width);
+        let tensor = |values: Vec<f32>| -> Result<Tensor> {
+            Ok(Tensor::from_vec(values, dims, output.device())?.to_dtype(output.dtype())?)
+        };
+        let means = match &self.mode_means {
+            Some(mode_means) => host(&mode_means.given(output, &tensor(drawn.clone())?)?)?,
+            None => own,
+        };
+        for (row, means) in drawn.chunks_exact_mut(width).zip(means.chunks_exact(width)) {
+            let mut means = means.iter();
+            for_each_part(segments, row, |kind, values| {
+                for (value, mean) in values.iter_mut().zip(&mut means).filter(|_| kind != SegmentKind::Choice)
+                {
+                    let mean = if kind == SegmentKind::Signed { libm::tanhf(*mean) } else { *mean };
+                    *value = (mean + *value).clamp(-1.0, 1.0);
+                }
+            });
+        }
+        tensor(drawn)
     }
 
     /// [`Likelihood::mean`] as nodes of a graph.
@@ -291,10 +335,12 @@ impl Likelihood {
     /// # Errors
     /// If a constant cannot be stored.
     pub fn export(&self, mut scope: GraphScope<'_>, output: Value) -> Result<Value> {
-        match &self.segments {
-            Some(segments) => segments::export(scope, segments, &output, 1.0),
-            None => Ok(scope.activate(output, self.link)),
-        }
+        let Some(segments) = &self.segments else { return Ok(scope.activate(output, self.link)) };
+        let output = match &self.mode_means {
+            Some(mode_means) => mode_means.export(scope.enter("mode_means"), segments, &output)?,
+            None => output,
+        };
+        segments::export(scope, segments, &output, 1.0)
     }
 }
 
@@ -315,6 +361,39 @@ impl LikelihoodConfig {
             LikelihoodConfig::Tokens => "categorical tokens, the end counted once".into(),
         }
     }
+}
+
+fn host(tensor: &Tensor) -> Result<Vec<f32>> {
+    Ok(tensor.to_device(&Device::Cpu)?.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+}
+
+/// Calls `of` with the kind and the values of each part of a row.
+fn for_each_part(segments: &Segments, row: &mut [f32], mut of: impl FnMut(SegmentKind, &mut [f32])) {
+    let mut rest = row;
+    for &(kind, width) in segments.parts() {
+        let (values, others) = rest.split_at_mut(width);
+        of(kind, values);
+        rest = others;
+    }
+}
+
+/// Replaces the first largest value by 1 and all others by 0.
+fn keep_largest(values: &mut [f32]) {
+    let most = (0..values.len()).fold(0, |best, i| if values[i] > values[best] { i } else { best });
+    values.fill(0.0);
+    values[most] = 1.0;
+}
+
+/// The most likely value of every choice, as one-hot values, for outputs `(N, width)`; numbers are 0.
+fn most_likely(segments: &Segments, output: &Tensor) -> Result<Tensor> {
+    let mut rows = host(output)?;
+    for row in rows.chunks_exact_mut(segments.width()) {
+        for_each_part(segments, row, |kind, values| match kind {
+            SegmentKind::Choice => keep_largest(values),
+            _ => values.fill(0.0),
+        });
+    }
+    Ok(Tensor::from_vec(rows, output.shape(), output.device())?.to_dtype(output.dtype())?)
 }
 
 fn no_values() -> Error {

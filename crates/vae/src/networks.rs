@@ -11,6 +11,8 @@ use waxwork_nn::nets::{ClipDown, ClipSize, ClipUp, ConvDown, ConvUp, Mlp, Tower,
 use waxwork_nn::rows::beside;
 
 use crate::config::{Network, VaeConfig};
+use crate::likelihood::LikelihoodConfig;
+use crate::mode_means;
 use crate::posterior::DiagonalGaussian;
 use crate::tokens::{Sizes, TokenEncoder};
 
@@ -176,6 +178,8 @@ pub(crate) enum Decoder {
 pub(crate) struct Layers {
     hidden: Mlp,
     output: Linear,
+    /// What the mode of a number adds to its output ([`crate::mode_means`]).
+    mode_means: Option<Linear>,
     up: Option<Up>,
     dims: Vec<usize>,
 }
@@ -232,17 +236,24 @@ impl Decoder {
         };
         let hidden = linear_layers(scope.enter("hidden"), config.latent_dim + width, &widths, config)?;
         let output = Linear::new(scope.enter("output"), hidden.outputs(), outputs, config.init)?;
-        Ok(Self::Layers(Layers { hidden, output, up, dims: sample.dims().to_vec() }))
+        let modes = match config.likelihood {
+            LikelihoodConfig::Rows { mode_means: true, .. } => mode_means::count(sample),
+            _ => 0,
+        };
+        let mut linear = || Linear::new(scope.enter("mode_means"), hidden.outputs(), modes, config.init);
+        let mode_means = (modes > 0).then(&mut linear).transpose()?;
+        Ok(Self::Layers(Layers { hidden, output, mode_means, up, dims: sample.dims().to_vec() }))
     }
 
-    /// Latents `(N, latent_dim)` and conditions `(N, width)` → outputs `(N, ..)`, unbounded.
+    /// Latents `(N, latent_dim)` and conditions `(N, width)` → outputs `(N, ..)`, unbounded; of rows whose
+    /// numbers have a mean per mode, `(N, width + modes)`.
     pub(crate) fn forward(
         &self,
         latents: &Tensor,
         labels: Option<&Tensor>,
         mode: Mode<'_>,
     ) -> Result<Tensor> {
-        let Layers { hidden, output, up, dims } = match self {
+        let Layers { hidden, output, mode_means, up, dims } = match self {
             Self::Layers(layers) => layers,
             Self::Clip { up, motion, latent_dim } => {
                 let part = |from: usize, width: usize| -> Result<Tensor> {
@@ -254,7 +265,11 @@ impl Decoder {
         };
         let hidden = hidden.forward(&beside(latents, labels)?, mode)?;
         match up {
-            None => output.forward_to(&hidden, dims, Activation::Identity, mode),
+            None => {
+                let outputs = output.forward_to(&hidden, dims, Activation::Identity, mode)?;
+                let Some(mode_means) = mode_means else { return Ok(outputs) };
+                beside(&outputs, Some(&mode_means.forward(&hidden, Activation::Identity, mode)?))
+            }
             Some(Up { convs, start: (channels, height, width), activation }) => {
                 let start = [*channels, *height, *width];
                 convs.forward(&output.forward_to(&hidden, &start, *activation, mode)?, None, mode)
@@ -269,7 +284,7 @@ impl Decoder {
         latents: &Value,
         labels: Option<&Value>,
     ) -> Result<Value> {
-        let Layers { hidden, output, up, dims } = match self {
+        let Layers { hidden, output, mode_means, up, dims } = match self {
             Self::Layers(layers) => layers,
             Self::Clip { up, motion, latent_dim } => {
                 let content = latent_dim - motion;
@@ -282,6 +297,10 @@ impl Decoder {
         let input = scope.beside(latents, labels);
         let hidden = hidden.export(scope.enter("hidden"), &input)?;
         let output = output.export(scope.enter("output"), &hidden, Activation::Identity)?;
+        if let Some(mode_means) = mode_means {
+            let added = mode_means.export(scope.enter("mode_means"), &hidden, Activation::Identity)?;
+            return Ok(scope.beside(&output, Some(&added)));
+        }
         match up {
             None => Ok(scope.reshape(&output, dims)),
             Some(Up { convs, start: (channels, height, width), activation }) => {

@@ -142,7 +142,9 @@ impl Observation {
     /// [`Error::Config`] for a decoder of tokens, which needs the tokens before each one.
     pub(crate) fn outputs(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Tensor> {
         match self {
-            Self::Values { decoder, .. } => decoder.forward(z, labels, Mode::Eval),
+            Self::Values { decoder, likelihood, .. } => {
+                likelihood.without_mode_means(&decoder.forward(z, labels, Mode::Eval)?)
+            }
             Self::Tokens(_) => {
                 let reason = "a decoder of tokens has no outputs of its own".to_owned();
                 Err(Error::Config { key: "model.likelihood".to_owned(), reason })
@@ -150,12 +152,18 @@ impl Observation {
         }
     }
 
-    /// Means and scales of p(x | z), if samples are rows of a table.
+    /// Means and scales of p(x | z), if samples are rows of a table. If the means of numbers depend on their
+    /// modes, these means follow, `(N, width + modes)`.
     pub(crate) fn scaled(&self, z: &Tensor, labels: Option<&Tensor>) -> Result<Option<(Tensor, Tensor)>> {
         let Self::Values { decoder, likelihood, .. } = self else { return Ok(None) };
         let output = decoder.forward(z, labels, Mode::Eval)?.detach();
         let Some(scales) = likelihood.scales(&output)? else { return Ok(None) };
-        Ok(Some((likelihood.mean(&output)?, scales)))
+        let means = likelihood.mean(&output)?;
+        let means = match likelihood.means_of_modes(&output)? {
+            Some(modes) => Tensor::cat(&[means, modes], 1)?,
+            None => means,
+        };
+        Ok(Some((means, scales)))
     }
 
     /// One pass without randomness, as a graph. For values it is [`Observation::draw`]; for tokens, one step

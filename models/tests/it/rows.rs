@@ -12,7 +12,7 @@ use waxwork_models::ModelConfig;
 use crate::gradients::{self, descent};
 
 const ROWS: usize = 6;
-const FAMILIES: [(&str, &[&str]); 5] = [
+const FAMILIES: [(&str, &[&str]); 7] = [
     (
         "family=\"vae\"\nlatent_dim=2\nnetwork={kind=\"mlp\",hidden=[4]}\nlikelihood={kind=\"rows\"}\nactivation=\"tanh\"",
         &["loss"],
@@ -32,6 +32,14 @@ const FAMILIES: [(&str, &[&str]); 5] = [
     (
         "family=\"gan\"\nlatent_dim=2\ngenerator={kind=\"mlp\",hidden=[4,3],batch_norm=true}\ndiscriminator={kind=\"mlp\",hidden=[5,4],maxout=3,dropout=0.3}\npack=3",
         &["discriminator", "generator"],
+    ),
+    (
+        "family=\"vae\"\nlatent_dim=2\nnetwork={kind=\"mlp\",hidden=[4]}\nlikelihood={kind=\"rows\",mode_means=true}\nactivation=\"tanh\"\nimportance_samples=2",
+        &["loss"],
+    ),
+    (
+        "family=\"cvae\"\nlatent_dim=2\nnetwork={kind=\"mlp\",hidden=[4]}\nlikelihood={kind=\"rows\",mode_means=true}\nactivation=\"tanh\"",
+        &["loss"],
     ),
 ];
 

@@ -12,6 +12,7 @@ use waxwork_core::{DType, Device, Tensor};
 use waxwork_data::table::encode::{DEVIATIONS, Encoder, Shape};
 use waxwork_data::table::modes::Mode;
 use waxwork_data::table::{Kind, Table, Values};
+use waxwork_nn::loss::log_sum_exp_of;
 
 /// Minimum probability, or density, of a value, the same as in SDGym's likelihoods and the density of
 /// `clinic`. A model cannot produce a number beyond four standard deviations of every mode. Without this
@@ -34,7 +35,8 @@ pub fn log_likelihoods(
     };
     let (outputs, scales, weights) =
         (host(&decoded.outputs)?, host(&decoded.scales)?, host(&decoded.log_weights)?);
-    let (width, draws) = (encoder.layout().width(), weights.len() / rows.len().max(1));
+    let draws = weights.len() / rows.len().max(1);
+    let width = outputs.len() / weights.len().max(1);
     let each = rows.iter().enumerate().map(|(i, &row)| {
         let terms: Vec<f64> = (i * draws..(i + 1) * draws)
             .map(|draw| {
@@ -42,24 +44,30 @@ pub fn log_likelihoods(
                 weights[draw] + given_latent(encoder, table, row, output, &scales)
             })
             .collect();
-        log_mean_exp(&terms)
+        log_sum_exp_of(&terms) - libm::log(terms.len() as f64)
     });
     Ok(each.collect())
 }
 
 /// Returns log p(row | z).
 fn given_latent(encoder: &Encoder, table: &Table, row: usize, output: &[f64], scales: &[f64]) -> f64 {
-    let (mut total, mut scalar, mut scales) = (0.0, (0.0, 1.0), scales.iter());
+    let (output, mut of_modes) = output.split_at(encoder.layout().width());
+    let (mut total, mut number, mut scales) = (0.0, None, scales.iter());
     for segment in &encoder.layout().segments {
         let Shape::Choice(places) = segment.shape else {
-            scalar = (output[segment.start], scales.next().copied().unwrap_or(1.0));
+            number = Some((output[segment.start], scales.next().copied().unwrap_or(1.0)));
             continue;
         };
+        let (mean, sd) = number.unwrap_or((0.0, 1.0));
+        let mut means = std::slice::from_ref(&mean);
+        if number.take().is_some() && !of_modes.is_empty() {
+            (means, of_modes) = of_modes.split_at(places);
+        }
         let (probabilities, index) = (&output[segment.start..][..places], segment.column);
         let (column, kind) = (&table.columns()[index], &encoder.schema().columns[index].kind);
         let probability = match (column.values(), column.number(row)) {
             (Values::Numbers(_), Some(value)) => {
-                density(kind, value, encoder.modes(index), probabilities, scalar)
+                density(kind, value, encoder.modes(index), probabilities, (means, sd))
             }
             (Values::Numbers(_), None) => encoder.null_place(index).map_or(0.0, |place| probabilities[place]),
             (Values::Text(_), _) => {
@@ -71,8 +79,15 @@ fn given_latent(encoder: &Encoder, table: &Table, row: usize, output: &[f64], sc
     total
 }
 
-/// Returns the mass of the cell of a number, divided by the cell's width if the column has decimals.
-fn density(kind: &Kind, value: f64, modes: &[Mode], probabilities: &[f64], scalar: (f64, f64)) -> f64 {
+/// Returns the mass of the cell of a number, divided by the cell's width if the column has decimals. `means` has the
+/// mean in each mode, or one for all.
+fn density(
+    kind: &Kind,
+    value: f64,
+    modes: &[Mode],
+    probabilities: &[f64],
+    (means, sd): (&[f64], f64),
+) -> f64 {
     let (width, min, max) = match kind {
         Kind::Number { min, max, decimals } => (libm::pow(10.0, -f64::from(decimals.most)), *min, *max),
         Kind::Integer { min, max, .. } => (1.0, *min, *max),
@@ -81,11 +96,11 @@ fn density(kind: &Kind, value: f64, modes: &[Mode], probabilities: &[f64], scala
     };
     let low = if value <= min { f64::NEG_INFINITY } else { value - width / 2.0 };
     let high = if value >= max { f64::INFINITY } else { value + width / 2.0 };
-    let (mean, sd) = scalar;
     let mass: f64 = modes
         .iter()
         .zip(probabilities)
-        .map(|(mode, probability)| {
+        .zip(means.iter().cycle())
+        .map(|((mode, probability), mean)| {
             if mode.is_point() {
                 return if kind.snap(mode.mean) == value { *probability } else { 0.0 };
             }
@@ -100,15 +115,6 @@ fn density(kind: &Kind, value: f64, modes: &[Mode], probabilities: &[f64], scala
 fn normal_between(low: f64, high: f64) -> f64 {
     let upper = |x: f64| 0.5 * libm::erfc(x * std::f64::consts::FRAC_1_SQRT_2);
     if low > 0.0 { upper(low) - upper(high) } else { upper(-high) - upper(-low) }
-}
-
-fn log_mean_exp(terms: &[f64]) -> f64 {
-    let most = terms.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    if most == f64::NEG_INFINITY {
-        return most;
-    }
-    let sum: f64 = terms.iter().map(|term| libm::exp(term - most)).sum();
-    most + libm::log(sum / terms.len() as f64)
 }
 
 #[cfg(test)]
@@ -131,8 +137,8 @@ mod tests {
         output.extend((1..=modes).map(|i| 0.75 * i as f64 / (modes * (modes + 1) / 2) as f64));
         output.push(0.25);
         output.extend([0.5, 0.2, 0.3]);
-        let decoded = |n: usize| Decoded {
-            outputs: Tensor::from_vec(output.repeat(2 * n), (2 * n, width), &Device::Cpu).unwrap(),
+        let decoded = |n: usize, output: &[f64]| Decoded {
+            outputs: Tensor::from_vec(output.repeat(2 * n), (2 * n, output.len()), &Device::Cpu).unwrap(),
             scales: Tensor::new(&[0.2f64], &Device::Cpu).unwrap(),
             log_weights: Tensor::from_vec([libm::log(0.5), libm::log(1.5)].repeat(n), (n, 2), &Device::Cpu)
                 .unwrap(),
@@ -141,10 +147,18 @@ mod tests {
         let all: String = (0..19).map(|n| format!("{n},a\n")).chain([",a\n".to_owned()]).collect();
         let every = csv::read_from("t.csv".as_ref(), format!("n,c\n{all}").as_bytes(), &options()).unwrap();
         let numbers: Vec<usize> = (0..20).collect();
-        let found = log_likelihoods(&encoder, &every, &numbers, &decoded(20)).unwrap();
-        let sum: f64 = found.iter().map(|value| value.exp()).sum();
+        let of = |output: &[f64]| log_likelihoods(&encoder, &every, &numbers, &decoded(20, output)).unwrap();
+        let one_mean = of(&output);
+        let sum: f64 = one_mean.iter().map(|value| value.exp()).sum();
         // The mean of the weights is 1, and category a has 0.5.
         assert!((sum - 0.5).abs() < 1e-9, "{sum}");
+        // The same mean in every mode, where that of the number itself no longer matters.
+        let same = [&output[..], &vec![0.3; modes + 1]].concat();
+        assert_eq!(of(&[&[-9.0], &same[1..]].concat()), one_mean);
+        let own: Vec<f64> = (0..=modes).map(|mode| 0.2 * mode as f64 - 0.4).collect();
+        let own = of(&[&output[..], &own].concat());
+        let sum: f64 = own.iter().map(|value| value.exp()).sum();
+        assert!((sum - 0.5).abs() < 1e-9 && own != one_mean, "{sum}");
     }
 
     fn options() -> TableOptions {
