@@ -446,7 +446,8 @@ fn onnxruntime_draws_from_a_flow() {
     let needed = ["numpy", "onnx", "onnxruntime", "safetensors"];
     let Some(python) = python("waxwork export --part prior", &needed) else { return };
     for recipe in ["vae-digits", "cvae-digits"] {
-        let trained = Trained::new(recipe, &["model.latent_dim=4"]);
+        // Large steps: after a few small ones the latents are still standard normal, and no flow is better.
+        let trained = Trained::new(recipe, &["model.latent_dim=4", "optimizer.lr=0.05", "optimizer.ema=0"]);
         let path = |name: &str| trained.folder.path().join(name);
         let fitted = path("fitted");
         waxwork(&["fit-prior", text(&trained.run), "--kind", "maf", "--out", text(&fitted)]).good();
@@ -483,7 +484,7 @@ for number in range(5):
         assert (-6 < log_scale).all() and (log_scale < 4).all()
         out[:, i] = z[:, i] * np.exp(log_scale) + shift
     z = out
-assert abs(z - noise).max() > 0.01, abs(z - noise).max()
+assert abs(z - noise).max() > 0.05, abs(z - noise).max()
 assert abs(drawn - z).max() < 1e-3, abs(drawn - z).max()
 ";
         trained.python(&python, script).good();
