@@ -14,6 +14,8 @@ use waxwork_core::sample::Range;
 use waxwork_core::{Result, SampleSpec};
 use waxwork_kernels::{SegmentKind, Segments, matmul};
 
+use crate::posterior::columns;
+
 /// What is added to the output for a number in each of its modes. The additions follow the outputs for a
 /// sample, one for every mode.
 #[derive(Clone, Debug)]
@@ -70,25 +72,21 @@ impl ModeMeans {
 
     /// The outputs for a sample alone, as if nothing were added, `(N, width)`.
     pub(crate) fn without(&self, output: &Tensor) -> Result<Tensor> {
-        Ok(output.narrow(1, 0, self.width)?.contiguous()?)
+        Ok(columns(output, self.width)?.0)
     }
 
     /// The outputs `(N, width)` given the choices of samples `(N, width)`: for every number, its own output and the
     /// addition of its mode.
     pub(crate) fn given(&self, output: &Tensor, samples: &Tensor) -> Result<Tensor> {
-        let chosen = matmul(samples, &self.mode_selector)?.mul(&self.additions(output)?)?;
-        Ok((self.without(output)? + matmul(&chosen, &self.number_selector)?)?)
-    }
-
-    /// The additions, `(N, modes)`.
-    fn additions(&self, output: &Tensor) -> Result<Tensor> {
-        Ok(output.narrow(1, self.width, output.dim(1)? - self.width)?.contiguous()?)
+        let (own, additions) = columns(output, self.width)?;
+        let chosen = matmul(samples, &self.mode_selector)?.mul(&additions)?;
+        Ok((own + matmul(&chosen, &self.number_selector)?)?)
     }
 
     /// The mean of a number in each of its modes, `(N, modes)`.
     pub(crate) fn means(&self, output: &Tensor) -> Result<Tensor> {
-        let own = matmul(&self.without(output)?, &self.number_selector.t()?.contiguous()?)?;
-        Ok((own + self.additions(output)?)?.tanh()?)
+        let (own, additions) = columns(output, self.width)?;
+        Ok((matmul(&own, &self.number_selector.t()?)? + additions)?.tanh()?)
     }
 
     /// [`ModeMeans::given`] for the most likely choices, as nodes of a graph.
@@ -116,9 +114,8 @@ impl ModeMeans {
         let modes = self.mode_selector.dims()[1];
         let (outputs, additions) =
             (scope.columns(output, 0, self.width), scope.columns(output, self.width, modes));
-        let mut constant = |name: &str, matrix: &Tensor| scope.tensor(name, &matrix.to_dtype(DType::F32)?);
-        let (modes, numbers) =
-            (constant("modes", &self.mode_selector)?, constant("numbers", &self.number_selector)?);
+        let modes = scope.tensor("modes", &self.mode_selector)?;
+        let numbers = scope.tensor("numbers", &self.number_selector)?;
         let chosen = scope.node("MatMul", &[&chosen, &modes], &[]);
         let chosen = scope.node("Mul", &[&chosen, &additions], &[]);
         let added = scope.node("MatMul", &[&chosen, &numbers], &[]);
