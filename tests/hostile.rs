@@ -122,6 +122,7 @@ fn recipes_of_absurd_size_are_refused_before_anything_is_created() {
         ("gan-digits", "model.latent_dim=4000000000"),
         ("gan-digits", "model.generator={kind=\"mlp\",hidden=[4000000000]}"),
         ("gan-digits", "model.generator={kind=\"tower\",width=8,blocks=9000000000000000000}"),
+        ("gan-digits", "model.generator={kind=\"tower\",width=8,detail=9000000000000000000}"),
         ("gan-digits", "model.discriminator={kind=\"tower\",width=8,blocks=4000000000}"),
         ("vae-digits", "model.network={kind=\"tower\",width=8,blocks=4000000000,hidden=8}"),
         ("cgan-digits", "model.discriminator={kind=\"dcgan\",channels=[10000000,10000000]}"),

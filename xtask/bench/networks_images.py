@@ -164,12 +164,22 @@ class ConvGenerator(nn.Module):
         self.shape = (channels[0], *self.sizes[0])
         self.start = started(nn.Linear(inputs, math.prod(self.shape)), init)
         self.norms = nn.ModuleList((ConditionalNorm if self.conditional else nn.BatchNorm2d)(c) for c in channels)
-        outputs = [*channels[1:], planes]
-        convs = [
-            nn.ConvTranspose2d(before, after, 4, 2, 1, bias=i + 1 == len(channels))
-            for i, (before, after) in enumerate(zip(channels, outputs))
-        ]
-        self.convs = nn.ModuleList(started(conv, init) for conv in convs)
+        detail = network.get("detail", 0)
+        outputs = [*channels[1:], detail or planes]
+        if detail:
+            convs = [
+                nn.Sequential(nn.Upsample(scale_factor=2), started(nn.Conv2d(before, after, 3, 1, 1, bias=False), init))
+                for before, after in zip(channels, outputs)
+            ]
+            norm = (ConditionalNorm if self.conditional else nn.BatchNorm2d)(detail)
+            self.detail = nn.ModuleList([norm, started(nn.Conv2d(detail, planes, 3, 1, 1), init)])
+        else:
+            convs = [
+                started(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=i + 1 == len(channels)), init)
+                for i, (before, after) in enumerate(zip(channels, outputs))
+            ]
+            self.detail = None
+        self.convs = nn.ModuleList(convs)
 
     def forward(self, z, labels):
         x = z if self.conditional else torch.cat([z, F.one_hot(labels, 10).float()], 1)
@@ -177,6 +187,9 @@ class ConvGenerator(nn.Module):
         for norm, conv, (height, width) in zip(self.norms, self.convs, self.sizes[1:]):
             x = F.relu(norm(x, labels) if self.conditional else norm(x), inplace=True)
             x = conv(x)[:, :, :height, :width].contiguous()
+        if self.detail is not None:
+            norm, conv = self.detail
+            x = conv(F.relu(norm(x, labels) if self.conditional else norm(x), inplace=True))
         return torch.tanh(x)
 
 
@@ -187,7 +200,7 @@ class ConvDiscriminator(nn.Module):
     def __init__(self, model, planes, size):
         super().__init__()
         network, init = model["discriminator"], model["init"]
-        norm, self.conditioning = network["norm"], model["conditioning"]["kind"]
+        norm, self.conditioning = network.get("norm", "none"), model["conditioning"]["kind"]
 
         def made(layer):
             layer = started(layer, init)

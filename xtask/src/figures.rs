@@ -26,7 +26,7 @@ Examples:
 /// A figure: its file, the recipe that it shows, and the command that generates it from a run of that recipe.
 type Figure = (&'static str, &'static str, &'static [&'static str]);
 
-const FIGURES: [Figure; 17] = [
+const FIGURES: [Figure; 19] = [
     ("vae-digits", "vae-digits", &["sample", "-n", "40"]),
     ("gan-digits", "gan-digits", &["sample", "-n", "40"]),
     ("cvae-digits", "cvae-digits", &["sample", "-n", "40"]),
@@ -42,6 +42,8 @@ const FIGURES: [Figure; 17] = [
     ("cgan-mnist", "cgan-mnist", &["sample", "-n", "40"]),
     ("cgan-drums", "cgan-drums", &["sample", "-n", "20"]),
     ("cvae-drums", "cvae-drums", &["sample", "-n", "20"]),
+    ("cgan-shapes", "cgan-shapes", &["sample", "-n", "40"]),
+    ("cgan-cifar10", "cgan-cifar10", &["sample", "-n", "40"]),
     ("gan-cifar10", "gan-cifar10", &["sample", "-n", "50"]),
     ("gan-little-mnist", "gan-little-mnist", &["sample", "-n", "40"]),
 ];

@@ -50,6 +50,10 @@ pub struct GanConfig {
     pub augment_target: Option<f64>,
 }
 
+fn no_channels(channels: &usize) -> bool {
+    *channels == 0
+}
+
 fn is_zero(dropout: &f64) -> bool {
     *dropout == 0.0
 }
@@ -94,6 +98,10 @@ pub enum GeneratorNetwork {
         /// Residual blocks at every size.
         #[serde(default)]
         blocks: usize,
+        /// Channels at the image's own size. Every layer then doubles each pixel before a 3×3 convolution, and a last 3×3
+        /// convolution makes the image (Odena et al. 2016). 0 means transposed convolutions, the last of which makes the image.
+        #[serde(default, skip_serializing_if = "no_channels")]
+        detail: usize,
     },
     /// For sequences of tokens: a linear layer to features at every position, residual blocks of convolutions along the sequence, and a
     /// softmax over the tokens (Gulrajani et al. 2017).

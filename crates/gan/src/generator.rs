@@ -143,9 +143,9 @@ impl Generator {
                     up: ConvUp::new(scope.enter("up"), first, &outputs, 0, norm, style)?,
                 }
             }
-            GeneratorNetwork::Tower { width, blocks } => {
+            &GeneratorNetwork::Tower { width, blocks, detail } => {
                 let image = sample.needs_image(KEY)?;
-                let tower = Tower { width: *width, blocks: *blocks };
+                let tower = (Tower { width, blocks }, detail);
                 let (up, shape) = ConvUp::fitted(scope.enter("up"), image, tower, norm, style, KEY)?;
                 let (channels, height, width) = shape;
                 let outputs = channels * height * width;

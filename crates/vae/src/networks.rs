@@ -217,7 +217,7 @@ impl Decoder {
                 let image = sample.needs_image(KEY)?;
                 let norm = if *batch_norm { NormKind::Batch } else { NormKind::None };
                 let (scope, tower) = (scope.enter("up"), Tower { width: *width, blocks: *blocks });
-                let (convs, start) = ConvUp::fitted(scope, image, tower, norm, style, KEY)?;
+                let (convs, start) = ConvUp::fitted(scope, image, (tower, 0), norm, style, KEY)?;
                 let outputs = start.0 * start.1 * start.2;
                 (vec![*hidden], outputs, Some(Up { convs, start, activation: style.activation }))
             }

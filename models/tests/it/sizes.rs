@@ -29,7 +29,7 @@ loss="relativistic"
 penalty={kind="r1-r2",weight=0.1}"#,
     r#"family="cgan"
 conditioning={kind="projection"}
-generator={kind="tower",width=4,blocks=0}
+generator={kind="tower",width=4,detail=3}
 discriminator={kind="tower",width=4,blocks=1,norm="spectral"}"#,
     r#"family="vae"
 network={kind="tower",width=4,blocks=1,hidden=16,batch_norm=true}"#,

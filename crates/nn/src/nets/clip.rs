@@ -156,7 +156,7 @@ impl ClipUp {
     ) -> Result<Self> {
         let ClipSize { width, features, blocks } = size;
         let tower = Tower { width, blocks: 0 };
-        let (up, shape) = ConvUp::fitted(scope.enter("up"), image, tower, norm, style, key)?;
+        let (up, shape) = ConvUp::fitted(scope.enter("up"), image, (tower, 0), norm, style, key)?;
         let (channels, height, columns) = shape;
         let inner = 2 * features;
         let mut linear = |name: &str, inputs: usize, outputs: usize| {

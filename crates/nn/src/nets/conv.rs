@@ -157,7 +157,8 @@ impl ConvDown {
 }
 
 /// Transposed convolutions that each double height and width. All but the last are activated, and normalised
-/// if requested. This is the generator of DCGAN; its output is linear.
+/// if requested. This is the generator of DCGAN; its output is linear. With `detail`, they are
+/// resize-convolutions, all of which are activated, and a convolution to the image follows.
 #[derive(Clone, Debug)]
 pub struct ConvUp {
     /// Blocks at the smallest size, before the first layer.
@@ -165,6 +166,8 @@ pub struct ConvUp {
     layers: Vec<UpLayer>,
     /// The sizes that the layers' results are cropped to, if they are.
     sizes: Vec<(usize, usize)>,
+    /// A 3×3 convolution from the features at the image's own size to the image.
+    detail: Option<Conv2d>,
     activation: Activation,
 }
 
@@ -182,46 +185,56 @@ impl ConvUp {
     /// # Errors
     /// If the set is stored and lacks a tensor or has one of another shape.
     pub fn new(
-        mut scope: Scope<'_>,
+        scope: Scope<'_>,
         inputs: usize,
         channels: &[usize],
         blocks: usize,
         norm: NormKind,
         style: Style,
     ) -> Result<Self> {
+        Self::of_layers(scope, inputs, channels, (blocks, false), norm, style)
+    }
+
+    /// [`ConvUp::new`]; with `detail`, of resize-convolutions that all have the norm.
+    fn of_layers(
+        mut scope: Scope<'_>,
+        inputs: usize,
+        channels: &[usize],
+        (blocks, detail): (usize, bool),
+        norm: NormKind,
+        style: Style,
+    ) -> Result<Self> {
         let mut layers = Vec::with_capacity(channels.len());
         let first = Block::several(&mut scope, blocks, inputs, style)?;
-        let mut inputs = inputs;
+        let (mut inputs, init) = (inputs, style.weights.init);
         for (i, &outputs) in channels.iter().enumerate() {
             let mut scope = scope.enter(i);
-            let blocks = if i + 1 < channels.len() { blocks } else { 0 };
-            let norm = if i + 1 < channels.len() { norm } else { NormKind::None };
-            let (geometry, bias) = (ConvGeometry::HALVE, norm == NormKind::None);
-            let conv = ConvTranspose2d::new(
-                scope.enter("conv"),
-                inputs,
-                outputs,
-                geometry,
-                bias,
-                style.weights.init,
-            )?;
+            let last = i + 1 == channels.len();
+            let blocks = if last { 0 } else { blocks };
+            let norm = if last && !detail { NormKind::None } else { norm };
+            let (part, bias) = (scope.enter("conv"), norm == NormKind::None);
+            let conv = if detail {
+                ConvTranspose2d::resizing(part, inputs, outputs, bias, init)?
+            } else {
+                ConvTranspose2d::new(part, inputs, outputs, ConvGeometry::HALVE, bias, init)?
+            };
             let norm = Norm::new(scope.enter("norm"), norm, outputs)?;
             layers.push(UpLayer { conv, norm, blocks: Block::several(&mut scope, blocks, outputs, style)? });
             inputs = outputs;
         }
-        Ok(Self { blocks: first, layers, sizes: Vec::new(), activation: style.activation })
+        Ok(Self { blocks: first, layers, sizes: Vec::new(), detail: None, activation: style.activation })
     }
 
     /// Enough layers to grow from about 4×4 pixels to an image of any size, and their input shape
-    /// `(channels, height, width)`. The last but one has `width` channels. `key` is the configuration key of
-    /// this network.
+    /// `(channels, height, width)`. The last but one has `width` channels. If `detail` is not 0, the last has
+    /// as many, and a convolution to the image follows. `key` is the configuration key of this network.
     ///
     /// # Errors
     /// If the image is too small, or as [`ConvUp::new`].
     pub fn fitted(
-        scope: Scope<'_>,
+        mut scope: Scope<'_>,
         image: ImageShape,
-        tower: Tower,
+        (tower, detail): (Tower, usize),
         norm: NormKind,
         style: Style,
         key: &str,
@@ -231,9 +244,15 @@ impl ConvUp {
         outputs.reverse();
         sizes.reverse();
         let (first, (height, width)) = (outputs.remove(0), sizes.remove(0));
-        outputs.push(image.channels);
-        let up = Self::new(scope, first, &outputs, tower.blocks, norm, style)?;
-        Ok((Self { sizes, ..up }, (first, height, width)))
+        let to_image = (detail > 0)
+            .then(|| {
+                let (scope, geometry) = (scope.enter("detail"), ConvGeometry::SAME);
+                Conv2d::new(scope, detail, image.channels, geometry, true, style.weights)
+            })
+            .transpose()?;
+        outputs.push(if detail > 0 { detail } else { image.channels });
+        let up = Self::of_layers(scope, first, &outputs, (tower.blocks, detail > 0), norm, style)?;
+        Ok((Self { sizes, detail: to_image, ..up }, (first, height, width)))
     }
 
     /// `(N, inputs, h, w)` → `(N, outputs, h · 2^layers, w · 2^layers)`, if no layer is cropped. `labels` is
@@ -245,7 +264,10 @@ impl ConvUp {
             x = norm.forward(&x, labels, self.activation_of(i), mode)?;
             x = blocks.iter().try_fold(x, |x, block| block.forward(&x, mode))?;
         }
-        Ok(x)
+        match &self.detail {
+            Some(conv) => conv.forward(&x, None, Activation::Identity, mode),
+            None => Ok(x),
+        }
     }
 
     /// [`ConvUp::forward`] as nodes of a graph.
@@ -260,11 +282,18 @@ impl ConvUp {
             x = norm.export(scope.enter("norm"), &x, labels, self.activation_of(i))?;
             x = Block::export_all(blocks, &mut scope, x)?;
         }
-        Ok(x)
+        match &self.detail {
+            Some(conv) => conv.export(scope.enter("detail"), &x, Activation::Identity),
+            None => Ok(x),
+        }
     }
 
     fn activation_of(&self, layer: usize) -> Activation {
-        if layer + 1 < self.layers.len() { self.activation } else { Activation::Identity }
+        if self.detail.is_some() || layer + 1 < self.layers.len() {
+            self.activation
+        } else {
+            Activation::Identity
+        }
     }
 }
 
