@@ -50,6 +50,7 @@ pub const RECIPES: &[(&str, &str)] = recipes![
     "cgan-digits-plain",
     "gan-mnist-plain",
     "cgan-mnist-plain",
+    "cgan-cifar10-plain",
     "gan-little-mnist",
     "vae-ring",
     "gan-ring",

@@ -72,7 +72,11 @@ const RUNS: [(&str, &str, &[&str]); 7] = [
     ("vae", "vae-digits", &[]),
     ("cvae", "cvae-digits", &[]),
     ("cgan", "cgan-digits", &[]),
-    ("gan-spectral-norm", "gan-shapes", &["model.discriminator={kind=\"tower\", width=48, norm=\"spectral\"}"]),
+    (
+        "gan-spectral-norm",
+        "gan-shapes",
+        &["model.discriminator={kind=\"tower\", width=48, norm=\"spectral\"}"],
+    ),
     (TEXTS, "vae-phrases", &[]),
     (
         "gan-penalty",
