@@ -75,13 +75,21 @@ const RUNS: [(&str, &str, &[&str]); 7] = [
     (
         "gan-spectral-norm",
         "gan-shapes",
-        &["model.discriminator={kind=\"tower\", width=48, norm=\"spectral\"}"],
+        &[
+            "model.generator={kind=\"dcgan\", channels=[64, 32, 16]}",
+            "model.discriminator={kind=\"dcgan\", channels=[16, 32, 64], norm=\"spectral\"}",
+        ],
     ),
     (TEXTS, "vae-phrases", &[]),
     (
         "gan-penalty",
         "gan-shapes",
-        &["model.augment=[\"translation\", \"cutout\"]", "model.penalty={kind=\"gradient\", weight=10.0}"],
+        &[
+            "model.generator={kind=\"dcgan\", channels=[64, 32, 16]}",
+            "model.discriminator={kind=\"dcgan\", channels=[16, 32, 64]}",
+            "model.augment=[\"translation\", \"cutout\"]",
+            "model.penalty={kind=\"gradient\", weight=10.0}",
+        ],
     ),
 ];
 
