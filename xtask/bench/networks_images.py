@@ -158,28 +158,24 @@ class ConvGenerator(nn.Module):
         tower = network["kind"] == "tower"
         channels = network["channels"] if not tower else widths(network, size)[::-1]
         self.sizes = ladder(size)[::-1] if tower else [halved(size, i) for i in range(len(channels), -1, -1)]
+        detail = network.get("detail", 0)
+        if detail:
+            channels.append(detail)
+            self.sizes.append(self.sizes[-1])
         # A tower receives the label together with the latent.
         self.conditional = model["conditioning"]["kind"] == "projection" and not tower
         inputs = model["latent_dim"] + (0 if self.conditional else 10)
         self.shape = (channels[0], *self.sizes[0])
         self.start = started(nn.Linear(inputs, math.prod(self.shape)), init)
         self.norms = nn.ModuleList((ConditionalNorm if self.conditional else nn.BatchNorm2d)(c) for c in channels)
-        detail = network.get("detail", 0)
-        outputs = [*channels[1:], detail or planes]
-        if detail:
-            convs = [
-                nn.Sequential(nn.Upsample(scale_factor=2), started(nn.Conv2d(before, after, 3, 1, 1, bias=False), init))
-                for before, after in zip(channels, outputs)
-            ]
-            norm = (ConditionalNorm if self.conditional else nn.BatchNorm2d)(detail)
-            self.detail = nn.ModuleList([norm, started(nn.Conv2d(detail, planes, 3, 1, 1), init)])
-        else:
-            convs = [
-                started(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=i + 1 == len(channels)), init)
-                for i, (before, after) in enumerate(zip(channels, outputs))
-            ]
-            self.detail = None
-        self.convs = nn.ModuleList(convs)
+        self.convs = nn.ModuleList()
+        for i, (before, after) in enumerate(zip(channels, [*channels[1:], planes])):
+            last = i + 1 == len(channels)
+            if detail:
+                conv = started(nn.Conv2d(before, after, 3, 1, 1, bias=last), init)
+                self.convs.append(conv if last else nn.Sequential(nn.Upsample(scale_factor=2), conv))
+            else:
+                self.convs.append(started(nn.ConvTranspose2d(before, after, 4, 2, 1, bias=last), init))
 
     def forward(self, z, labels):
         x = z if self.conditional else torch.cat([z, F.one_hot(labels, 10).float()], 1)
@@ -187,9 +183,6 @@ class ConvGenerator(nn.Module):
         for norm, conv, (height, width) in zip(self.norms, self.convs, self.sizes[1:]):
             x = F.relu(norm(x, labels) if self.conditional else norm(x), inplace=True)
             x = conv(x)[:, :, :height, :width].contiguous()
-        if self.detail is not None:
-            norm, conv = self.detail
-            x = conv(F.relu(norm(x, labels) if self.conditional else norm(x), inplace=True))
         return torch.tanh(x)
 
 
